@@ -1,0 +1,82 @@
+//! The first of the two seams: the PCIe side of a card, and who may listen on the link.
+//!
+//! ```text
+//!            link                              Endpoint
+//!   ──TLPs──▶ receive buffer ──Port::receive──▶  model, RTL, cocotb, a second host
+//!   ◀─TLPs── transmit queue  ◀──Port::send─────
+//! ```
+//!
+//! An endpoint pulls what came for it, and pulling is what gives the credit back: a card that does not
+//! read its buffer stops the link, as silicon does.
+
+use crate::time::Instant;
+use crate::tlp::{FlowClass, Tlp};
+
+/// A card's end of the link, as the card sees it during one [`Endpoint::advance`].
+pub trait Port {
+    /// The next TLP in the receive buffer. Taking it returns its flow control credits.
+    fn receive(&mut self) -> Option<Tlp>;
+
+    /// Whether a TLP of this class with this many data credits may be sent now: the other side has
+    /// credits for it and the transmitter has room.
+    fn can_send(&self, class: FlowClass, data_credits: u32) -> bool;
+
+    /// Hands a TLP to the transmitter. One that [`Port::can_send`] would refuse waits for credits.
+    fn send(&mut self, tlp: Tlp);
+}
+
+/// A card: TLPs in, TLPs out, and when it next wants to act.
+///
+/// The bench calls [`Endpoint::advance`] when a TLP has arrived, when a credit came back, and at
+/// [`Endpoint::next_wake`]; never with a time that goes backwards.
+pub trait Endpoint {
+    /// Does all that is due at or before `now`.
+    fn advance(&mut self, now: Instant, port: &mut dyn Port);
+
+    /// When the endpoint next has something to do of its own accord; `None` when it only waits.
+    fn next_wake(&self) -> Option<Instant>;
+}
+
+/// Which way a TLP goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// From the root port to the card.
+    Downstream,
+    /// From the card to the root port.
+    Upstream,
+}
+
+/// One TLP as it enters the link.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting<'a> {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// When its first symbol left the sender's pins.
+    pub departs: Instant,
+    /// When its last symbol reaches the receiver's pins.
+    pub arrives: Instant,
+    /// Bytes on the wire: framing, sequence number, header, data, LCRC.
+    pub wire_bytes: u32,
+    /// The packet.
+    pub tlp: &'a Tlp,
+}
+
+impl Sighting<'_> {
+    /// The moment that counts at the card's pins: departure going up, arrival going down.
+    #[must_use]
+    pub fn at_card(&self) -> Instant {
+        match self.direction {
+            Direction::Upstream => self.departs,
+            Direction::Downstream => self.arrives,
+        }
+    }
+}
+
+/// Somebody who watches the link and never touches it: analyzer, trace, waves.
+///
+/// TLPs are shown in the order in which they depart, both directions merged. An answer always departs
+/// after what it answers has arrived, so this order never shows an effect before its cause.
+pub trait Tap {
+    /// A TLP enters the link.
+    fn tlp(&mut self, sighting: &Sighting<'_>);
+}

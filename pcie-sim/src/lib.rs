@@ -1,0 +1,23 @@
+//! Everything between a CPU and a PCIe card, simulated to the picosecond and the bit.
+//!
+//! ```text
+//!   driver ──host::Host──▶ machine: root complex ──▶ IOMMU ──▶ RAM
+//!                              │ TLPs
+//!                            link  ◀── Tap (analyzer, trace, waves)
+//!                              │ TLPs
+//!                           Endpoint (a card)
+//! ```
+//!
+//! Left out: the physical layer below symbols, link training, CPU micro-architecture.
+
+pub mod address;
+pub mod endpoint;
+pub mod host;
+pub mod iommu;
+pub mod link;
+pub mod machine;
+pub mod root;
+pub mod schedule;
+pub mod spec;
+pub mod time;
+pub mod tlp;

@@ -1,0 +1,1 @@
+//! TLPs as bytes.

@@ -1,0 +1,255 @@
+//! Transaction layer packets: what they mean. What they look like as bytes is [`codec`]'s affair,
+//! what they look like to a person is [`text`]'s.
+//!
+//! A [`Tlp`] holds meaning only: no reserved field, no length or byte enable that could contradict
+//! its data. PCIe 5.0, chapter 2, "Transaction Layer Specification".
+//!
+//! Not modelled: byte enables with holes (a request names one run of bytes), prefixes, ECRC.
+
+pub mod codec;
+pub mod text;
+
+use smallvec::SmallVec;
+
+use crate::address::Bdf;
+
+/// The number by which a requester recognises the completion of a request: 0 to 1023.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Tag(pub u16);
+
+/// The bytes that a TLP carries; up to 64 of them without an allocation.
+pub type Payload = SmallVec<[u8; 64]>;
+
+/// Attributes and traffic class that travel with a request and return with its completion.
+/// PCIe 5.0 §2.2.6.3, "Transaction Descriptor – Attributes Field".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attributes {
+    /// Relaxed Ordering: may pass posted writes that came earlier.
+    pub relaxed_ordering: bool,
+    /// ID-based Ordering: may pass TLPs of other requesters.
+    pub id_based_ordering: bool,
+    /// No Snoop: the host need not look into its caches.
+    pub no_snoop: bool,
+    /// Traffic class, 0 to 7.
+    pub traffic_class: u8,
+}
+
+/// How a request ended. PCIe 5.0 §2.2.9, "Completion Rules"; other codes are reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompletionStatus {
+    /// Successful Completion (SC).
+    Success,
+    /// Unsupported Request (UR): nobody there, or not allowed.
+    UnsupportedRequest,
+    /// Request Retry Status (RRS), for configuration requests only.
+    RequestRetry,
+    /// Completer Abort (CA).
+    CompleterAbort,
+    /// A code that the specification reserves, as received.
+    Reserved(u8),
+}
+
+/// Where a message goes. PCIe 5.0 §2.2.8, "Message Request Rules", table of r\[2:0\].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageRouting {
+    /// To the root complex.
+    ToRootComplex,
+    /// By address; the value is bytes 8 to 15 of the header.
+    ByAddress(u64),
+    /// By identifier.
+    ById(Bdf),
+    /// From the root complex to everybody below.
+    Broadcast,
+    /// Ends at the receiver.
+    Local,
+    /// Gathered and routed to the root complex.
+    Gathered,
+    /// A code that the specification reserves, as received.
+    Reserved(u8),
+}
+
+/// A memory read request for `len_bytes` bytes at `address`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemRead {
+    /// Who asks.
+    pub requester: Bdf,
+    /// By what number it knows the answer.
+    pub tag: Tag,
+    /// The first byte wanted.
+    pub address: u64,
+    /// How many bytes: 0 (a flush: one doubleword, no byte enabled) to 4096, inside one 4-KiB page.
+    pub len_bytes: u16,
+    /// Ordering and traffic class.
+    pub attributes: Attributes,
+}
+
+/// A memory write request; posted: nobody answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemWrite {
+    /// Who writes.
+    pub requester: Bdf,
+    /// Of no use to anybody, but on the wire.
+    pub tag: Tag,
+    /// Where the first byte goes.
+    pub address: u64,
+    /// The bytes: 1 to 4096, inside one 4-KiB page.
+    pub data: Payload,
+    /// Ordering and traffic class.
+    pub attributes: Attributes,
+}
+
+/// A configuration read; type 0 ends at the link's other side, type 1 travels on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigRead {
+    /// Who asks.
+    pub requester: Bdf,
+    /// By what number it knows the answer.
+    pub tag: Tag,
+    /// Whose configuration space.
+    pub target: Bdf,
+    /// Byte offset, 0 to 4095.
+    pub offset: u16,
+    /// 1 to 4 bytes, inside one doubleword.
+    pub len_bytes: u8,
+    /// Type 1: for a bus behind the receiver.
+    pub forwarded: bool,
+}
+
+/// A configuration write; not posted: it is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigWrite {
+    /// Who writes.
+    pub requester: Bdf,
+    /// By what number it knows the answer.
+    pub tag: Tag,
+    /// Whose configuration space.
+    pub target: Bdf,
+    /// Byte offset, 0 to 4095.
+    pub offset: u16,
+    /// 1 to 4 bytes, inside one doubleword.
+    pub data: Payload,
+    /// Type 1: for a bus behind the receiver.
+    pub forwarded: bool,
+}
+
+/// The answer, or a part of the answer, to a request that is not posted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// Who answers.
+    pub completer: Bdf,
+    /// Whose request it was.
+    pub requester: Bdf,
+    /// Which of its requests.
+    pub tag: Tag,
+    /// How it went.
+    pub status: CompletionStatus,
+    /// Bytes still to come, those here included: 0 to 4096 (0 stands for none: a write's answer is 4
+    /// by rule, an answer to a read counts down).
+    pub byte_count: u16,
+    /// The low seven bits of the first byte's address.
+    pub lower_address: u8,
+    /// The bytes; empty for Cpl, the doublewords' enabled bytes for CplD.
+    pub data: Payload,
+    /// As in the request.
+    pub attributes: Attributes,
+}
+
+/// A message: an error, a power event, something from a vendor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who sends it.
+    pub requester: Bdf,
+    /// On the wire, without use.
+    pub tag: Tag,
+    /// What it says. PCIe 5.0 appendix F, "Message Code Usage".
+    pub code: u8,
+    /// Where it goes.
+    pub routing: MessageRouting,
+    /// What it carries: whole doublewords, or nothing (Msg rather than MsgD).
+    pub data: Payload,
+    /// Ordering and traffic class.
+    pub attributes: Attributes,
+}
+
+/// One transaction layer packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tlp {
+    /// MRd.
+    MemRead(MemRead),
+    /// MWr.
+    MemWrite(MemWrite),
+    /// CfgRd0, CfgRd1.
+    ConfigRead(ConfigRead),
+    /// CfgWr0, CfgWr1.
+    ConfigWrite(ConfigWrite),
+    /// Cpl, CplD.
+    Completion(Completion),
+    /// Msg, MsgD.
+    Message(Message),
+}
+
+/// The three classes that flow control keeps apart. PCIe 5.0 §2.6.1, "Flow Control Rules".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FlowClass {
+    /// Memory writes and messages.
+    Posted,
+    /// Requests that are answered.
+    NonPosted,
+    /// Answers.
+    Completion,
+}
+
+impl Tlp {
+    /// The class whose credits this TLP takes.
+    #[must_use]
+    pub fn flow_class(&self) -> FlowClass {
+        match self {
+            Self::MemWrite(_) | Self::Message(_) => FlowClass::Posted,
+            Self::MemRead(_) | Self::ConfigRead(_) | Self::ConfigWrite(_) => FlowClass::NonPosted,
+            Self::Completion(_) => FlowClass::Completion,
+        }
+    }
+
+    /// Doublewords of data behind the header.
+    #[must_use]
+    pub fn data_dwords(&self) -> usize {
+        let (first, len) = match self {
+            Self::MemRead(_) | Self::ConfigRead(_) => return 0,
+            Self::MemWrite(write) => (write.address as usize & 3, write.data.len()),
+            Self::ConfigWrite(_) => return 1,
+            Self::Completion(completion) => {
+                if completion.data.is_empty() {
+                    return 0;
+                }
+                (usize::from(completion.lower_address & 3), completion.data.len())
+            }
+            Self::Message(message) => (0, message.data.len()),
+        };
+        (first + len).div_ceil(4)
+    }
+
+    /// Doublewords of the header: 3, or 4 for a message and for memory above 4 GiB.
+    /// PCIe 5.0 §2.2.4.1, "Address-Based Routing Rules": below 4 GiB the 3-DW form must be used.
+    #[must_use]
+    pub fn header_dwords(&self) -> usize {
+        let high = match self {
+            Self::MemRead(read) => read.address >> 32 != 0,
+            Self::MemWrite(write) => write.address >> 32 != 0,
+            Self::Message(_) => true,
+            Self::ConfigRead(_) | Self::ConfigWrite(_) | Self::Completion(_) => false,
+        };
+        if high { 4 } else { 3 }
+    }
+
+    /// Bytes of the TLP itself, header and data, without framing, sequence number and LCRC.
+    #[must_use]
+    pub fn len_bytes(&self) -> usize {
+        4 * (self.header_dwords() + self.data_dwords())
+    }
+
+    /// Flow control data credits this TLP takes: one for each 16 bytes of data, begun ones counted.
+    #[must_use]
+    pub fn data_credits(&self) -> u32 {
+        self.data_dwords().div_ceil(4) as u32
+    }
+}
