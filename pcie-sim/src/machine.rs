@@ -1,1 +1,413 @@
-//! Placeholder.
+//! A whole computer with one card in it: CPU, root complex, link, card, and one schedule for all.
+//!
+//! ```text
+//!   driver ─Host─▶ Machine ─┬─ CPU: write-combining, interrupts
+//!                           ├─ root complex ── IOMMU ── RAM
+//!                           ├─ link ◀── Tap
+//!                           └─ Endpoint
+//! ```
+//!
+//! The driver is ordinary code: each of its calls lets simulated time pass, and what is due in that time
+//! happens inside the call. There is one CPU.
+
+mod cpu;
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use crate::address::{Bdf, PhysAddr};
+use crate::endpoint::{Direction, Endpoint, Tap};
+use crate::host::Vector;
+use crate::host::ram::Ram;
+use crate::iommu::Iommu;
+use crate::link::{Link, LinkConfig};
+use crate::root::{CpuTiming, Effect, RootComplex, RootEvent, RootPort, RootTiming};
+use crate::schedule::Schedule;
+use crate::time::{Instant, Span};
+use crate::tlp::{
+    Attributes, Completion, CompletionStatus, ConfigRead, ConfigWrite, MemWrite, Payload, Tag, Tlp,
+};
+
+/// The requester id of the CPU's requests, and the root complex's completer id.
+const ROOT_COMPLEX: Bdf = Bdf::new(0, 0, 0);
+/// Where the root port is on bus 0.
+pub const ROOT_PORT: Bdf = Bdf::new(0, 1, 0);
+/// Posted writes that the CPU can have under way before it stalls.
+const STORE_BUFFER: usize = 32;
+/// Bytes of one write-combining buffer.
+const COMBINING_BYTES: u64 = 64;
+
+/// Everything about a computer that a scenario can choose, but for what is plugged into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MachineConfig {
+    /// The link.
+    pub link: LinkConfig,
+    /// Latencies of the root complex.
+    pub root: RootTiming,
+    /// Costs of the CPU's accesses.
+    pub cpu: CpuTiming,
+    /// Read completion boundary: 64 or 128 bytes.
+    pub rcb_bytes: u16,
+}
+
+impl Default for MachineConfig {
+    fn default() -> Self {
+        Self {
+            link: LinkConfig::default(),
+            root: RootTiming::default(),
+            cpu: CpuTiming::default(),
+            rcb_bytes: 64,
+        }
+    }
+}
+
+/// What went wrong between CPU and card, on the CPU's side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CpuFinding {
+    /// A request of the CPU was not answered in time; the CPU got all ones.
+    CompletionTimeout {
+        /// When the CPU gave up.
+        at: Instant,
+        /// What was not answered.
+        request: Tlp,
+    },
+    /// A completion came that nobody had asked for.
+    UnexpectedCompletion {
+        /// When it came.
+        at: Instant,
+        /// What came.
+        completion: Completion,
+    },
+    /// The card did not take posted writes; the CPU went on without waiting.
+    PostedStuck {
+        /// When the CPU gave up waiting.
+        at: Instant,
+    },
+}
+
+#[derive(Debug)]
+enum Event {
+    Arrival(Direction),
+    Pump(Direction),
+    CardWake,
+    Outbound,
+    Answer,
+    Root(RootEvent),
+}
+
+impl From<RootEvent> for Event {
+    fn from(event: RootEvent) -> Self {
+        Self::Root(event)
+    }
+}
+
+/// A computer with a card.
+pub struct Machine<T: Tap> {
+    /// Who watches the link.
+    pub tap: T,
+    /// Root complex, with RAM and IOMMU.
+    pub root: RootComplex,
+    config: MachineConfig,
+    now: Instant,
+    schedule: Schedule<Event>,
+    link: Link,
+    card: Box<dyn Endpoint>,
+    card_wake: Option<Instant>,
+    pump_at: [Option<Instant>; 2],
+    outbound: VecDeque<Tlp>,
+    next_tag: u16,
+    asked: Option<Tag>,
+    answer: Option<Completion>,
+    answered: bool,
+    combining: Option<(PhysAddr, SmallVec<[u8; 64]>)>,
+    pending: VecDeque<Vector>,
+    watch: Option<(PhysAddr, usize)>,
+    watch_hit: bool,
+    findings: Vec<CpuFinding>,
+}
+
+impl<T: Tap> Machine<T> {
+    /// Switches the computer on.
+    pub fn new(
+        config: MachineConfig,
+        ram: Ram,
+        iommu: Option<Box<dyn Iommu>>,
+        card: Box<dyn Endpoint>,
+        tap: T,
+    ) -> Self {
+        let port = RootPort::new(&config.link.timing, config.rcb_bytes);
+        let mut machine = Self {
+            tap,
+            root: RootComplex::new(config.root, config.rcb_bytes, ram, port, iommu),
+            config,
+            now: Instant::ZERO,
+            schedule: Schedule::new(),
+            link: Link::new(&config.link),
+            card,
+            card_wake: None,
+            pump_at: [None; 2],
+            outbound: VecDeque::new(),
+            next_tag: 0,
+            asked: None,
+            answer: None,
+            answered: false,
+            combining: None,
+            pending: VecDeque::new(),
+            watch: None,
+            watch_hit: false,
+            findings: Vec::new(),
+        };
+        machine.turn_card();
+        machine
+    }
+
+    /// What went wrong on the CPU's side.
+    #[must_use]
+    pub fn findings(&self) -> &[CpuFinding] {
+        &self.findings
+    }
+
+    /// The link.
+    #[must_use]
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Lets everything happen that is due up to `until`.
+    pub fn run_until(&mut self, until: Instant) {
+        while self.step(until) {}
+        self.now = self.now.max(until);
+    }
+
+    /// Lets time pass until nothing is due any more, or `until`.
+    pub fn settle(&mut self, until: Instant) {
+        while self.step(until) {}
+    }
+
+    fn step(&mut self, until: Instant) -> bool {
+        let Some((at, event)) = self.schedule.take_due(until) else { return false };
+        self.now = at.max(self.now);
+        match event {
+            Event::Arrival(direction) => self.arrive(direction),
+            Event::Pump(direction) => {
+                if self.pump_at[direction as usize] == Some(at) {
+                    self.pump(direction);
+                }
+            }
+            Event::CardWake => {
+                if self.card_wake == Some(at) {
+                    self.card_wake = None;
+                    self.turn_card();
+                }
+            }
+            Event::Outbound => {
+                if let Some(tlp) = self.outbound.pop_front() {
+                    self.link.submit(Direction::Downstream, tlp);
+                    self.pump(Direction::Downstream);
+                }
+            }
+            Event::Answer => self.answered = true,
+            Event::Root(event) => self.root_event(event),
+        }
+        true
+    }
+
+    fn arrive(&mut self, direction: Direction) {
+        self.link.land(direction, self.now);
+        match direction {
+            Direction::Downstream => self.turn_card(),
+            Direction::Upstream => {
+                while let Some(tlp) = self.link.take_at_root(self.now) {
+                    self.root_receives(tlp);
+                }
+                if self.link.upstream_waits() {
+                    self.pump(Direction::Upstream);
+                }
+            }
+        }
+    }
+
+    fn root_receives(&mut self, tlp: Tlp) {
+        match tlp {
+            Tlp::MemRead(read) => self.root.memory_read(self.now, read, &mut self.schedule),
+            Tlp::MemWrite(write) => self.root.memory_write(self.now, write, &mut self.schedule),
+            Tlp::Completion(completion) => self.cpu_receives(completion),
+            // Error messages end here; whoever wants to know them listens at the link.
+            Tlp::Message(_) => {}
+            Tlp::ConfigRead(ConfigRead { requester, tag, .. })
+            | Tlp::ConfigWrite(ConfigWrite { requester, tag, .. }) => {
+                self.link.submit(Direction::Downstream, unsupported(requester, tag));
+                self.pump(Direction::Downstream);
+            }
+        }
+    }
+
+    fn cpu_receives(&mut self, completion: Completion) {
+        if self.asked != Some(completion.tag) || self.answer.is_some() {
+            self.findings.push(CpuFinding::UnexpectedCompletion { at: self.now, completion });
+            return;
+        }
+        self.answer = Some(completion);
+        // A completion may not pass the writes posted before it. PCIe 5.0 §2.4.1.
+        let at = (self.now + self.config.root.completion).max(self.root.posted_done());
+        self.schedule.at(at, Event::Answer);
+    }
+
+    fn root_event(&mut self, event: RootEvent) {
+        match self.root.handle(self.now, event, &mut self.schedule) {
+            Effect::None => {}
+            Effect::Completions(mut completions) => {
+                while let Some(completion) = self.root.next_completion(&mut completions) {
+                    self.link.submit(Direction::Downstream, Tlp::Completion(completion));
+                }
+                self.pump(Direction::Downstream);
+            }
+            Effect::Written(address, len_bytes) => self.note_write(address, len_bytes),
+            Effect::Interrupted(vector) => {
+                // The local APIC holds one bit a vector: a second message before the first is taken
+                // merges with it.
+                if !self.pending.contains(&vector) {
+                    self.pending.push_back(vector);
+                }
+            }
+        }
+    }
+
+    fn note_write(&mut self, address: PhysAddr, len_bytes: usize) {
+        if let Some((watched, watched_bytes)) = self.watch {
+            let before = address + len_bytes as u64 <= watched;
+            let behind = watched + watched_bytes as u64 <= address;
+            self.watch_hit |= !before && !behind;
+        }
+    }
+
+    fn turn_card(&mut self) {
+        self.card.advance(self.now, &mut self.link.card_port(self.now));
+        let wake = self.card.next_wake().map(|wake| wake.max(self.now));
+        if let Some(wake) = wake
+            && self.card_wake != Some(wake)
+        {
+            self.schedule.at(wake, Event::CardWake);
+        }
+        self.card_wake = wake;
+        self.pump(Direction::Upstream);
+        if self.link.queued(Direction::Downstream) > 0 {
+            self.pump(Direction::Downstream);
+        }
+    }
+
+    fn pump(&mut self, direction: Direction) {
+        let pumped = self.link.pump(direction, self.now, &mut self.tap);
+        if let Some(arrives) = pumped.arrives {
+            self.schedule.at(arrives, Event::Arrival(direction));
+        }
+        let slot = &mut self.pump_at[direction as usize];
+        match pumped.again {
+            Some(again) if slot.is_none_or(|at| at <= self.now || again < at) => {
+                *slot = Some(again);
+                self.schedule.at(again, Event::Pump(direction));
+            }
+            Some(_) => {}
+            None => *slot = None,
+        }
+        if pumped.card_may_retry {
+            self.turn_card();
+        }
+    }
+
+    /// Sends a request down and waits for its completion; `None` when it was not successful or did
+    /// not come.
+    fn ask(&mut self, make: impl FnOnce(Tag) -> Tlp) -> Option<Completion> {
+        self.flush_combining();
+        let tag = Tag(self.next_tag);
+        self.next_tag = (self.next_tag + 1) & 0xff;
+        let request = make(tag);
+        self.asked = Some(tag);
+        self.answered = false;
+        self.send_down(request.clone());
+        let deadline = self.now + self.config.root.completion_timeout;
+        while !self.answered {
+            if !self.step(deadline) {
+                self.now = deadline;
+                self.findings.push(CpuFinding::CompletionTimeout { at: deadline, request });
+                break;
+            }
+        }
+        self.asked = None;
+        self.answer.take().filter(|answer| answer.status == CompletionStatus::Success)
+    }
+
+    fn post(&mut self, address: PhysAddr, data: Payload) {
+        let deadline = self.now + self.config.root.completion_timeout;
+        while self.outbound.len() + self.link.queued(Direction::Downstream) >= STORE_BUFFER {
+            if !self.step(deadline) {
+                self.now = deadline;
+                self.findings.push(CpuFinding::PostedStuck { at: deadline });
+                break;
+            }
+        }
+        self.send_down(Tlp::MemWrite(MemWrite {
+            requester: ROOT_COMPLEX,
+            tag: Tag(0),
+            address: address.get(),
+            data,
+            attributes: Attributes::default(),
+        }));
+    }
+
+    fn send_down(&mut self, tlp: Tlp) {
+        self.outbound.push_back(tlp);
+        self.schedule.at(self.now + self.config.root.outbound, Event::Outbound);
+    }
+
+    fn flush_combining(&mut self) {
+        if let Some((address, data)) = self.combining.take() {
+            self.spend_now(self.config.cpu.write_combined_burst);
+            if self.root.port.forwards_down(address.get()) {
+                self.post(address, data);
+            }
+        }
+    }
+
+    fn spend_now(&mut self, cost: Span) {
+        self.run_until(self.now + cost);
+    }
+
+    /// Where a configuration request goes: the root port itself, down the link, or nowhere.
+    fn config_route(&self, function: Bdf) -> ConfigRoute {
+        if function.bus() == 0 {
+            return if function == ROOT_PORT { ConfigRoute::Port } else { ConfigRoute::Nobody };
+        }
+        let (secondary, subordinate) = self.root.port.buses();
+        if function.bus() == secondary && function.device() == 0 {
+            ConfigRoute::Link { forwarded: false }
+        } else if function.bus() > secondary && function.bus() <= subordinate {
+            ConfigRoute::Link { forwarded: true }
+        } else {
+            ConfigRoute::Nobody
+        }
+    }
+}
+
+enum ConfigRoute {
+    Port,
+    Link { forwarded: bool },
+    Nobody,
+}
+
+fn unsupported(requester: Bdf, tag: Tag) -> Tlp {
+    Tlp::Completion(Completion {
+        completer: ROOT_COMPLEX,
+        requester,
+        tag,
+        status: CompletionStatus::UnsupportedRequest,
+        byte_count: 4,
+        lower_address: 0,
+        data: Payload::new(),
+        attributes: Attributes::default(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The root complex: root port, memory behind it, IOMMU, completions, interrupts.
+//!
+//! ```text
+//!   MRd ──▶ port ──▶ IOMMU ──▶ RAM ──▶ completions split at RCB and MPS ──▶ link
+//!   MWr ──▶ port ──▶ IOMMU ──▶ one queue in order: RAM, then what follows
+//!                └─ 0xfee.....  ──────▶ the same queue ──▶ interrupt
+//! ```
+//!
+//! What the card posts takes effect in one order; a read never sees memory older than a write that
+//! arrived before it. Not modelled: the caches themselves, a limit to reads in the memory system.
+
+pub mod enumerate;
+pub mod inbound;
+pub mod port;
+pub mod timing;
+
+pub use self::inbound::{Effect, Refusal, Refused, RootComplex, RootEvent};
+pub use self::port::RootPort;
+pub use self::timing::{CpuTiming, RootTiming};

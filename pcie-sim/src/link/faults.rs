@@ -1,0 +1,58 @@
+//! Faults are wrappers: an endpoint that behaves, made to misbehave on its way to the link.
+//!
+//! ```text
+//!   card ──Port──▶ Redirect ──Port──▶ link
+//! ```
+
+use crate::endpoint::{Endpoint, Port};
+use crate::time::Instant;
+use crate::tlp::{FlowClass, Tlp};
+
+/// A card whose DMA to some addresses goes astray: a stuck address line, a forgotten page.
+pub struct Redirect<E> {
+    card: E,
+    aim: Box<dyn FnMut(Instant, u64) -> u64>,
+}
+
+impl<E: Endpoint> Redirect<E> {
+    /// Wraps `card`; `aim` gets the time and the address of each memory request it sends and gives the
+    /// address that goes on the link instead.
+    pub fn new(card: E, aim: impl FnMut(Instant, u64) -> u64 + 'static) -> Self {
+        Self { card, aim: Box::new(aim) }
+    }
+}
+
+impl<E: Endpoint> Endpoint for Redirect<E> {
+    fn advance(&mut self, now: Instant, port: &mut dyn Port) {
+        self.card.advance(now, &mut RedirectPort { port, now, aim: &mut *self.aim });
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        self.card.next_wake()
+    }
+}
+
+struct RedirectPort<'a> {
+    port: &'a mut dyn Port,
+    now: Instant,
+    aim: &'a mut dyn FnMut(Instant, u64) -> u64,
+}
+
+impl Port for RedirectPort<'_> {
+    fn receive(&mut self) -> Option<Tlp> {
+        self.port.receive()
+    }
+
+    fn can_send(&self, class: FlowClass, data_credits: u32) -> bool {
+        self.port.can_send(class, data_credits)
+    }
+
+    fn send(&mut self, mut tlp: Tlp) {
+        match &mut tlp {
+            Tlp::MemRead(read) => read.address = (self.aim)(self.now, read.address),
+            Tlp::MemWrite(write) => write.address = (self.aim)(self.now, write.address),
+            _ => {}
+        }
+        self.port.send(tlp);
+    }
+}

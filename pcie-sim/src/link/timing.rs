@@ -1,0 +1,110 @@
+//! How long bytes take on the link.
+
+use crate::time::Span;
+
+/// The generation of the link. PCIe 5.0 §4.2, "Logical Sub-block".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Generation {
+    /// 2.5 GT/s, 8b/10b.
+    Gen1,
+    /// 5 GT/s, 8b/10b.
+    Gen2,
+    /// 8 GT/s, 128b/130b.
+    Gen3,
+    /// 16 GT/s, 128b/130b.
+    Gen4,
+    /// 32 GT/s, 128b/130b.
+    Gen5,
+}
+
+impl Generation {
+    /// The generation of that number, 1 to 5.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Gen1, Self::Gen2, Self::Gen3, Self::Gen4, Self::Gen5]
+            .get(usize::from(number).checked_sub(1)?)
+            .copied()
+    }
+
+    /// 1 to 5; also the code of the speed in Link Status.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// Symbols on one lane, in millions a second.
+    #[must_use]
+    pub const fn mega_transfers(self) -> u64 {
+        match self {
+            Self::Gen1 => 2_500,
+            Self::Gen2 => 5_000,
+            Self::Gen3 => 8_000,
+            Self::Gen4 => 16_000,
+            Self::Gen5 => 32_000,
+        }
+    }
+
+    /// Bits sent for how many bits of content: the cost of the line code.
+    const fn line_code(self) -> (u64, u64) {
+        match self {
+            Self::Gen1 | Self::Gen2 => (10, 8),
+            Self::Gen3 | Self::Gen4 | Self::Gen5 => (130, 128),
+        }
+    }
+}
+
+/// Bytes that travel with each TLP: STP and END symbols (or the STP token), sequence number, LCRC.
+/// PCIe 5.0 §3.6 and §4.2.
+pub const FRAMING_BYTES: u32 = 8;
+
+/// Speed and length of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkTiming {
+    /// Its generation.
+    pub generation: Generation,
+    /// Lanes: 1, 2, 4, 8 or 16.
+    pub lanes: u8,
+    /// From the sender's pins to the receiver's transaction layer, one way: wire, retimers, and both
+    /// sides' physical and data link layers.
+    pub propagation: Span,
+    /// From a receiver's freeing of a buffer until the sender may use the credit.
+    pub credit_return: Span,
+}
+
+impl LinkTiming {
+    /// How long `bytes` bytes occupy the lanes; rounded up to a picosecond.
+    #[must_use]
+    pub const fn serialisation(&self, bytes: u32) -> Span {
+        let (sent, carried) = self.generation.line_code();
+        let bits = bytes as u64 * 8 * sent;
+        let bits_per_us = self.generation.mega_transfers() * self.lanes as u64 * carried;
+        Span::from_ps((bits * 1_000_000).div_ceil(bits_per_us))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timing(generation: Generation, lanes: u8) -> LinkTiming {
+        LinkTiming { generation, lanes, propagation: Span::ZERO, credit_return: Span::ZERO }
+    }
+
+    /// PCIe 5.0 §4.2.2: 130 symbols for 128 bits at 8 GT/s; §4.2.1: 10 symbols a byte at 2.5 GT/s.
+    #[test]
+    fn a_byte_takes_its_line_codes_share_of_the_lanes() {
+        assert_eq!(timing(Generation::Gen1, 1).serialisation(1), Span::from_ns(4));
+        assert_eq!(timing(Generation::Gen2, 4).serialisation(4), Span::from_ns(2));
+        assert_eq!(timing(Generation::Gen3, 8).serialisation(63_015), Span::from_ps(7_999_952));
+        assert_eq!(timing(Generation::Gen5, 16).serialisation(512), Span::from_ps(8_125));
+    }
+
+    #[test]
+    fn a_generation_is_known_by_its_number() {
+        for number in 1..=5 {
+            assert_eq!(Generation::from_number(number).map(Generation::number), Some(number));
+        }
+        assert_eq!(Generation::from_number(0), None);
+        assert_eq!(Generation::from_number(6), None);
+    }
+}

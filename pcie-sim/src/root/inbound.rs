@@ -1,0 +1,440 @@
+//! What comes up from the card: reads to be completed, writes to be put in order, interrupts.
+
+use std::collections::VecDeque;
+
+use smallvec::smallvec;
+
+use super::port::RootPort;
+use super::timing::RootTiming;
+use crate::address::{Bdf, BusAddr, PhysAddr};
+use crate::host::Vector;
+use crate::host::ram::Ram;
+use crate::iommu::{DmaKind, Iommu, Translated};
+use crate::schedule::Schedule;
+use crate::time::{Instant, Span};
+use crate::tlp::{Completion, CompletionStatus, MemRead, MemWrite, Payload};
+
+/// Memory writes to these addresses are interrupts. Intel SDM volume 3, "Message Address Register
+/// Format".
+pub const INTERRUPT_RANGE: std::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
+
+/// How many refusals are kept in detail; all are counted.
+const REFUSALS_KEPT: usize = 256;
+
+/// Why the root complex did not do what the card asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The IOMMU blocked it, with this fault reason.
+    Iommu(u8),
+    /// No RAM there.
+    NoMemory,
+    /// The root port's own Bus Master Enable is off.
+    PortDisabled,
+    /// The request crosses a 4-KiB boundary, which makes it malformed.
+    CrossesPage,
+    /// A write to the interrupt range that no message stands for.
+    UnknownInterrupt,
+}
+
+/// A request that the root complex refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// When it was looked at.
+    pub at: Instant,
+    /// Who asked.
+    pub requester: Bdf,
+    /// For which bus address.
+    pub address: u64,
+    /// For how many bytes.
+    pub len_bytes: u32,
+    /// Read or write.
+    pub kind: DmaKind,
+    /// Why not.
+    pub refusal: Refusal,
+}
+
+/// What the root complex does at a later time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootEvent {
+    /// The memory read in this slot has its data.
+    ReadReady(u32),
+    /// The next posted write takes effect.
+    Commit,
+    /// An interrupt reaches the CPU.
+    Interrupt(Vector),
+    /// The IOMMU wants to act.
+    Iommu,
+}
+
+/// What [`RootComplex::handle`] did that others care about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Nothing that anybody waits for.
+    None,
+    /// Completions for the card.
+    Completions(Completions),
+    /// RAM changed.
+    Written(PhysAddr, usize),
+    /// The CPU is interrupted.
+    Interrupted(Vector),
+}
+
+/// The completions of one read, in address order, made one at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completions {
+    next: Completion,
+    address: PhysAddr,
+    left_bytes: u16,
+}
+
+enum Ordered {
+    Write { address: PhysAddr, data: Payload },
+    Interrupt(Vector),
+    Nothing,
+}
+
+struct PendingRead {
+    request: MemRead,
+    from: Result<PhysAddr, Refusal>,
+}
+
+/// The root complex.
+pub struct RootComplex {
+    /// Host memory.
+    pub ram: Ram,
+    /// The root port above the card.
+    pub port: RootPort,
+    /// The IOMMU in the card's way, if there is one.
+    pub iommu: Option<Box<dyn Iommu>>,
+    timing: RootTiming,
+    rcb_bytes: u16,
+    reads: Vec<Option<PendingRead>>,
+    free_reads: Vec<u32>,
+    ordered: VecDeque<Ordered>,
+    last_commit: Instant,
+    iommu_wake: Option<Instant>,
+    vectors: u16,
+    refused: Vec<Refused>,
+    refused_count: u64,
+}
+
+impl RootComplex {
+    /// A root complex over `ram`.
+    #[must_use]
+    pub fn new(
+        timing: RootTiming,
+        rcb_bytes: u16,
+        ram: Ram,
+        port: RootPort,
+        iommu: Option<Box<dyn Iommu>>,
+    ) -> Self {
+        Self {
+            ram,
+            port,
+            iommu,
+            timing,
+            rcb_bytes,
+            reads: Vec::new(),
+            free_reads: Vec::new(),
+            ordered: VecDeque::new(),
+            last_commit: Instant::ZERO,
+            iommu_wake: None,
+            vectors: 0,
+            refused: Vec::new(),
+            refused_count: 0,
+        }
+    }
+
+    /// The requests that were refused, the first few hundred in detail.
+    #[must_use]
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// How many requests were refused.
+    #[must_use]
+    pub fn refused_count(&self) -> u64 {
+        self.refused_count
+    }
+
+    /// When everything posted so far has taken effect.
+    #[must_use]
+    pub fn posted_done(&self) -> Instant {
+        self.last_commit
+    }
+
+    /// Gives out the next interrupt vector.
+    pub fn allocate_vector(&mut self) -> Option<Vector> {
+        let vector = Vector(self.vectors);
+        self.vectors = self.vectors.checked_add(1)?;
+        Some(vector)
+    }
+
+    /// A memory read request from the card.
+    pub fn memory_read(
+        &mut self,
+        now: Instant,
+        request: MemRead,
+        schedule: &mut Schedule<impl From<RootEvent>>,
+    ) {
+        let len = u32::from(request.len_bytes.max(1));
+        let (requester, address) = (request.requester, request.address);
+        let (from, took) = self.locate(now, requester, address, len, DmaKind::Read);
+        let found = now + self.timing.inbound + took;
+        let ready = match from {
+            Ok(_) => (found + self.timing.memory_read).max(self.last_commit),
+            Err(_) => found,
+        };
+        let pending = Some(PendingRead { request, from });
+        let slot = match self.free_reads.pop() {
+            Some(slot) => {
+                self.reads[slot as usize] = pending;
+                slot
+            }
+            None => {
+                self.reads.push(pending);
+                self.reads.len() as u32 - 1
+            }
+        };
+        schedule.at(ready, RootEvent::ReadReady(slot).into());
+        self.watch_iommu(now, schedule);
+    }
+
+    /// A memory write request from the card: data, or an interrupt.
+    pub fn memory_write(
+        &mut self,
+        now: Instant,
+        write: MemWrite,
+        schedule: &mut Schedule<impl From<RootEvent>>,
+    ) {
+        let (effect, took) = if INTERRUPT_RANGE.contains(&write.address) {
+            (self.interrupt_of(now, &write), Span::ZERO)
+        } else {
+            let len = write.data.len() as u32;
+            let (to, took) = self.locate(now, write.requester, write.address, len, DmaKind::Write);
+            let effect = match to {
+                Ok(address) => Ordered::Write { address, data: write.data },
+                Err(_) => Ordered::Nothing,
+            };
+            (effect, took)
+        };
+        let due = now + self.timing.inbound + took + self.timing.memory_write;
+        self.last_commit = self.last_commit.max(due);
+        self.ordered.push_back(effect);
+        schedule.at(self.last_commit, RootEvent::Commit.into());
+        self.watch_iommu(now, schedule);
+    }
+
+    /// Does what was put off until `now`.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        event: RootEvent,
+        schedule: &mut Schedule<impl From<RootEvent>>,
+    ) -> Effect {
+        match event {
+            RootEvent::ReadReady(slot) => self.complete(slot),
+            RootEvent::Commit => self.commit(now, schedule),
+            RootEvent::Interrupt(vector) => Effect::Interrupted(vector),
+            RootEvent::Iommu => {
+                self.advance_iommu(now, schedule);
+                Effect::None
+            }
+        }
+    }
+
+    /// The next completion of a read; `None` after the last.
+    pub fn next_completion(&self, completions: &mut Completions) -> Option<Completion> {
+        if completions.left_bytes == 0 {
+            return None;
+        }
+        let mut completion = completions.next.clone();
+        completion.byte_count = completions.left_bytes;
+        if completion.status != CompletionStatus::Success {
+            completions.left_bytes = 0;
+            return Some(completion);
+        }
+        let len = self.completion_bytes(completions.address, completions.left_bytes);
+        completion.lower_address = completions.address.get() as u8 & 0x7f;
+        completion.data = match self.ram.slice(completions.address, usize::from(len)) {
+            Some(bytes) => Payload::from_slice(bytes),
+            None => smallvec![0; usize::from(len)],
+        };
+        completions.address = completions.address + u64::from(len);
+        completions.left_bytes -= len;
+        Some(completion)
+    }
+
+    /// Reads a register of the IOMMU, if `address` is one.
+    pub fn register_read(&mut self, now: Instant, address: PhysAddr, len: usize) -> Option<u64> {
+        let iommu = self.iommu.as_deref_mut()?;
+        let offset = register_offset(iommu, address)?;
+        Some(iommu.register_read(now, offset, len))
+    }
+
+    /// Writes a register of the IOMMU; `false` when `address` is none.
+    pub fn register_write(
+        &mut self,
+        now: Instant,
+        address: PhysAddr,
+        len: usize,
+        value: u64,
+        schedule: &mut Schedule<impl From<RootEvent>>,
+    ) -> bool {
+        let Some(iommu) = self.iommu.as_deref_mut() else { return false };
+        let Some(offset) = register_offset(iommu, address) else { return false };
+        iommu.register_write(now, &mut self.ram, offset, len, value);
+        self.watch_iommu(now, schedule);
+        true
+    }
+
+    fn locate(
+        &mut self,
+        now: Instant,
+        requester: Bdf,
+        address: u64,
+        len_bytes: u32,
+        kind: DmaKind,
+    ) -> (Result<PhysAddr, Refusal>, Span) {
+        let (place, took) = self.translate(now, requester, address, len_bytes, kind);
+        let place = place.and_then(|place| {
+            if self.ram.contains(place, u64::from(len_bytes)) {
+                Ok(place)
+            } else {
+                Err(Refusal::NoMemory)
+            }
+        });
+        if let Err(refusal) = place {
+            self.refuse(Refused { at: now, requester, address, len_bytes, kind, refusal });
+        }
+        (place, took)
+    }
+
+    fn translate(
+        &mut self,
+        now: Instant,
+        requester: Bdf,
+        address: u64,
+        len_bytes: u32,
+        kind: DmaKind,
+    ) -> (Result<PhysAddr, Refusal>, Span) {
+        if !self.port.forwards_up() {
+            return (Err(Refusal::PortDisabled), Span::ZERO);
+        }
+        if (address & 0xfff) + u64::from(len_bytes) > 4096 {
+            return (Err(Refusal::CrossesPage), Span::ZERO);
+        }
+        let Some(iommu) = self.iommu.as_deref_mut() else {
+            return (Ok(PhysAddr(address)), Span::ZERO);
+        };
+        let bus = BusAddr(address);
+        match iommu.translate(now, &mut self.ram, requester, bus, len_bytes, kind) {
+            Ok(Translated { address, took }) => (Ok(address), took),
+            Err(blocked) => (Err(Refusal::Iommu(blocked.reason)), blocked.took),
+        }
+    }
+
+    fn interrupt_of(&mut self, now: Instant, write: &MemWrite) -> Ordered {
+        let data = write.data.iter().rev().fold(0u32, |value, &byte| value << 8 | u32::from(byte));
+        if self.port.forwards_up() && write.data.len() == 4 && data < u32::from(self.vectors) {
+            return Ordered::Interrupt(Vector(data as u16));
+        }
+        self.refuse(Refused {
+            at: now,
+            requester: write.requester,
+            address: write.address,
+            len_bytes: write.data.len() as u32,
+            kind: DmaKind::Write,
+            refusal: Refusal::UnknownInterrupt,
+        });
+        Ordered::Nothing
+    }
+
+    fn refuse(&mut self, refused: Refused) {
+        self.refused_count += 1;
+        if self.refused.len() < REFUSALS_KEPT {
+            self.refused.push(refused);
+        }
+    }
+
+    fn commit(&mut self, now: Instant, schedule: &mut Schedule<impl From<RootEvent>>) -> Effect {
+        match self.ordered.pop_front() {
+            Some(Ordered::Write { address, data }) => {
+                if let Some(bytes) = self.ram.slice_mut(address, data.len()) {
+                    bytes.copy_from_slice(&data);
+                }
+                Effect::Written(address, data.len())
+            }
+            Some(Ordered::Interrupt(vector)) => {
+                let at = now + self.timing.interrupt_delivery;
+                schedule.at(at, RootEvent::Interrupt(vector).into());
+                Effect::None
+            }
+            Some(Ordered::Nothing) | None => Effect::None,
+        }
+    }
+
+    fn complete(&mut self, slot: u32) -> Effect {
+        let Some(pending) = self.reads.get_mut(slot as usize).and_then(Option::take) else {
+            return Effect::None;
+        };
+        self.free_reads.push(slot);
+        let request = pending.request;
+        let status = match pending.from {
+            Ok(_) => CompletionStatus::Success,
+            Err(_) => CompletionStatus::UnsupportedRequest,
+        };
+        Effect::Completions(Completions {
+            next: Completion {
+                completer: Bdf::new(0, 0, 0),
+                requester: request.requester,
+                tag: request.tag,
+                status,
+                byte_count: 0,
+                lower_address: if pending.from.is_ok() { request.address as u8 & 0x7f } else { 0 },
+                data: Payload::new(),
+                attributes: request.attributes,
+            },
+            address: pending.from.unwrap_or_default(),
+            left_bytes: request.len_bytes.max(1),
+        })
+    }
+
+    /// As much as one completion may carry: all that is left, or up to the last read completion
+    /// boundary within Max_Payload_Size. PCIe 5.0 §2.3.1.1, "Data Return for Read Requests".
+    fn completion_bytes(&self, address: PhysAddr, left_bytes: u16) -> u16 {
+        let largest = self.port.max_payload_bytes();
+        if left_bytes <= largest {
+            return left_bytes;
+        }
+        let rcb = u64::from(self.rcb_bytes);
+        let end = (address.get() + u64::from(largest)) / rcb * rcb;
+        (end - address.get()) as u16
+    }
+
+    fn advance_iommu(&mut self, now: Instant, schedule: &mut Schedule<impl From<RootEvent>>) {
+        self.iommu_wake = None;
+        if let Some(iommu) = self.iommu.as_deref_mut()
+            && let Some((_, data)) = iommu.advance(now, &mut self.ram)
+            && data < u32::from(self.vectors)
+        {
+            let at = now + self.timing.interrupt_delivery;
+            schedule.at(at, RootEvent::Interrupt(Vector(data as u16)).into());
+        }
+        self.watch_iommu(now, schedule);
+    }
+
+    fn watch_iommu(&mut self, now: Instant, schedule: &mut Schedule<impl From<RootEvent>>) {
+        let Some(wake) = self.iommu.as_deref().and_then(Iommu::next_wake) else { return };
+        let wake = wake.max(now);
+        if self.iommu_wake.is_none_or(|set| wake < set) {
+            self.iommu_wake = Some(wake);
+            schedule.at(wake, RootEvent::Iommu.into());
+        }
+    }
+}
+
+fn register_offset(iommu: &dyn Iommu, address: PhysAddr) -> Option<u64> {
+    let (start, len_bytes) = iommu.registers();
+    address.offset_from(start).filter(|offset| *offset < len_bytes)
+}
