@@ -9,6 +9,7 @@
 //! An endpoint pulls what came for it, and pulling is what gives the credit back: a card that does not
 //! read its buffer stops the link, as silicon does.
 
+use crate::link::credits::Credits;
 use crate::time::Instant;
 use crate::tlp::{FlowClass, Tlp};
 
@@ -79,4 +80,9 @@ impl Sighting<'_> {
 pub trait Tap {
     /// A TLP enters the link.
     fn tlp(&mut self, sighting: &Sighting<'_>);
+
+    /// The credits that the sender of one direction has left have changed.
+    fn credits(&mut self, at: Instant, direction: Direction, class: FlowClass, left: Credits) {
+        let _ = (at, direction, class, left);
+    }
 }

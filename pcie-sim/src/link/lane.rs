@@ -24,6 +24,7 @@ pub(super) struct Lane {
     submitted: u64,
     busy_until: Instant,
     credits: ReceiverBuffers,
+    changed: [bool; 3],
     returns: VecDeque<(Instant, FlowClass, u32)>,
     flight: VecDeque<(Instant, Tlp)>,
     buffer: VecDeque<Tlp>,
@@ -37,6 +38,7 @@ impl Lane {
             submitted: 0,
             busy_until: Instant::ZERO,
             credits: receiver,
+            changed: [false; 3],
             returns: VecDeque::new(),
             flight: VecDeque::new(),
             buffer: VecDeque::new(),
@@ -69,6 +71,7 @@ impl Lane {
             let credits = self.credits.of_mut(class);
             credits.headers += 1;
             credits.data += data;
+            self.changed[class as usize] = true;
             self.returns.pop_front();
         }
         self.returns.len() < before
@@ -94,6 +97,7 @@ impl Lane {
         let credits = self.credits.of_mut(class);
         credits.headers -= 1;
         credits.data -= tlp.data_credits();
+        self.changed[class as usize] = true;
         let wire_bytes = tlp.len_bytes() as u32 + FRAMING_BYTES;
         self.busy_until = now + timing.serialisation(wire_bytes);
         let arrives = self.busy_until + timing.propagation;
@@ -106,6 +110,15 @@ impl Lane {
         });
         self.flight.push_back((arrives, tlp));
         Some(arrives)
+    }
+
+    /// Tells of the credits that have changed since it was last called.
+    pub(super) fn tell_credits<T: Tap + ?Sized>(&mut self, now: Instant, tap: &mut T) {
+        for class in CLASSES {
+            if std::mem::take(&mut self.changed[class as usize]) {
+                tap.credits(now, self.direction, class, self.credits.of(class));
+            }
+        }
     }
 
     /// When a waiting TLP could next be sent; `None` when nothing waits, or no credit is on its way.

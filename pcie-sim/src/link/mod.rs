@@ -118,6 +118,7 @@ impl Link {
         let lane = self.lane(direction);
         let settled = lane.settle(now);
         let arrives = lane.start(now, &timing, tap);
+        lane.tell_credits(now, tap);
         let mut again = lane.next_start(now);
         let mut card_may_retry = false;
         if direction == Direction::Upstream && self.card_refused.get() {
