@@ -1,0 +1,65 @@
+//! The seam between what happens and the file it is written to.
+
+use std::path::Path;
+
+use crate::error::WaveError;
+use crate::signal::{SignalId, Tree, Value};
+use crate::{fst, vcd};
+
+/// An open wave file, its tree declared, that takes changes in order of time.
+///
+/// A file that is dropped rather than finished is cut off.
+pub trait WaveSink: Send {
+    /// From `time_ps` picoseconds on, `signal` has this value. A value equal to the one before
+    /// leaves no mark; of several at one time, the last counts.
+    ///
+    /// # Errors
+    /// [`WaveError::TimeBackwards`], [`WaveError::UnknownSignal`], [`WaveError::TooWide`],
+    /// [`WaveError::WrongKind`], [`WaveError::BadText`]: the change is not in the file, which can go
+    /// on. [`WaveError::Io`], [`WaveError::Fst`]: the file is lost.
+    fn change(&mut self, time_ps: u64, signal: SignalId, value: Value<'_>)
+    -> Result<(), WaveError>;
+
+    /// Writes what is left and closes the file. It ends at `end_ps`, or at the last change, or at
+    /// 1 ps, whichever is latest: no viewer shows a file without duration.
+    ///
+    /// # Errors
+    /// [`WaveError::Io`], [`WaveError::Fst`].
+    fn finish(self: Box<Self>, end_ps: u64) -> Result<(), WaveError>;
+}
+
+/// The kinds of wave file that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Fast Signal Trace: compressed, opens quickly.
+    Fst,
+    /// Value Change Dump, IEEE 1364-2005 clause 18: text, known to every tool.
+    Vcd,
+}
+
+impl FileKind {
+    /// The kind that the extension of `path` asks for; upper and lower case are the same.
+    ///
+    /// # Errors
+    /// [`WaveError::UnknownKind`], [`WaveError::PerfettoUnsupported`].
+    pub fn of(path: &Path) -> Result<Self, WaveError> {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        match extension.to_ascii_lowercase().as_str() {
+            "fst" => Ok(Self::Fst),
+            "vcd" => Ok(Self::Vcd),
+            "perfetto-trace" => Err(WaveError::PerfettoUnsupported { path: path.to_owned() }),
+            _ => Err(WaveError::UnknownKind { path: path.to_owned() }),
+        }
+    }
+}
+
+/// Creates the file at `path`, of the kind its extension names, and declares `tree` in it.
+///
+/// # Errors
+/// Those of [`FileKind::of`], before anything is created; [`WaveError::Io`], [`WaveError::Fst`].
+pub fn create(path: &Path, tree: &Tree) -> Result<Box<dyn WaveSink>, WaveError> {
+    match FileKind::of(path)? {
+        FileKind::Fst => fst::create(path, tree),
+        FileKind::Vcd => vcd::create(path, tree),
+    }
+}
