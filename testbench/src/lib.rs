@@ -1,1 +1,3 @@
 //! testbench
+
+pub mod waves_tap;

@@ -39,6 +39,9 @@ pub enum DeclareError {
 /// A wave file that cannot be written, or a change that cannot be in it.
 #[derive(Debug, thiserror::Error)]
 pub enum WaveError {
+    /// The tree of the file cannot be built.
+    #[error(transparent)]
+    Declare(#[from] DeclareError),
     /// The file's kind is taken from its extension, and this one says nothing.
     #[error("{}: the extension of a wave file is .fst or .vcd", path.display())]
     UnknownKind {

@@ -103,7 +103,7 @@ impl<F: Format> WaveSink for Recorder<F> {
             return Err(WaveError::TimeBackwards { asked_ps: time_ps, reached_ps: self.now_ps });
         }
         let index = signal.0 as usize;
-        let slot = self.slots.get(index).ok_or(WaveError::UnknownSignal { index })?;
+        let slot = self.slots.get(index).ok_or_else(|| WaveError::UnknownSignal { index })?;
         check(slot, value)?;
         if time_ps > self.now_ps {
             self.commit()?;
@@ -169,13 +169,27 @@ fn spread(value: Value<'_>, bits: &mut [u8]) {
     }
 }
 
+/// The eight characters of each byte: most of the cost of a change is in writing its bits out.
+const CHARACTERS: [[u8; 8]; 256] = {
+    let mut all = [[b'0'; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut place = 0;
+        while place < 8 {
+            all[byte][7 - place] = b'0' + (byte >> place & 1) as u8;
+            place += 1;
+        }
+        byte += 1;
+    }
+    all
+};
+
 /// The last bit of the last byte becomes the last character; what is missing in front is zero.
 fn spread_bytes(bytes: &[u8], bits: &mut [u8]) {
     let mut source = bytes.iter().rev();
     for chunk in bits.rchunks_mut(8) {
         let byte = source.next().copied().unwrap_or(0);
-        for (place, bit) in chunk.iter_mut().rev().enumerate() {
-            *bit = b'0' + (byte >> place & 1);
-        }
+        let characters = &CHARACTERS[usize::from(byte)];
+        chunk.copy_from_slice(&characters[8 - chunk.len()..]);
     }
 }
