@@ -103,7 +103,7 @@ impl<F: Format> WaveSink for Recorder<F> {
             return Err(WaveError::TimeBackwards { asked_ps: time_ps, reached_ps: self.now_ps });
         }
         let index = signal.0 as usize;
-        let slot = self.slots.get(index).ok_or_else(|| WaveError::UnknownSignal { index })?;
+        let slot = self.slots.get(index).ok_or(WaveError::UnknownSignal { index })?;
         check(slot, value)?;
         if time_ps > self.now_ps {
             self.commit()?;

@@ -274,3 +274,22 @@ fn two_files_of_one_run_are_the_same_byte_for_byte() {
         assert!(bytes[0] == bytes[1]);
     }
 }
+
+/// Read as text: a reader might leave out what the writer should have.
+#[test]
+fn a_value_equal_to_the_one_before_leaves_no_mark() {
+    let (tree, ids) = tree_of_widths();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.vcd");
+    let mut sink = waves::create(&path, &tree).unwrap();
+    for at in [4, 8, 12] {
+        sink.change(at, ids[1], Value::Bits(3)).unwrap();
+    }
+    sink.change(16, ids[0], Value::Bits(1)).unwrap();
+    sink.finish(20).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (_, changes) = text.split_once("$end\n#0\n$dumpvars\n").unwrap();
+    let (initial, changes) = changes.split_once("$end\n").unwrap();
+    assert_eq!(initial, "x!\nbx \"\nbx #\nbx $\nbx %\nbx &\n");
+    assert_eq!(changes, "#4\nb11 \"\n#16\n1!\n#20\n");
+}

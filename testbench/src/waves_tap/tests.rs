@@ -204,3 +204,14 @@ fn the_viewer_layout_lists_only_signals_of_a_bench() {
     assert!(missing.is_empty(), "{missing:?}");
     assert_eq!(listed.len(), seen.len(), "every signal of such a bench is listed once");
 }
+
+#[test]
+fn of_two_reports_for_one_time_the_later_one_is_shown() {
+    let seen = contents(&SHAPE, |tap| {
+        for index in 1..=9 {
+            tap.queue(ns(10), 0, Some(index), None, if index == 9 { "idle" } else { "fetch" });
+        }
+    });
+    is(&seen, "queue0.avail_idx", &[(0, "x"), (10, "9")]);
+    is(&seen, "queue0.state", &[(0, "x"), (10, "'idle'")]);
+}
