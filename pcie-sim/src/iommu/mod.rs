@@ -1,5 +1,7 @@
 //! Who stands between a card's bus address and RAM.
 
+pub mod vtd;
+
 use crate::address::{Bdf, BusAddr, PhysAddr};
 use crate::time::{Instant, Span};
 

@@ -49,6 +49,8 @@ pub mod reg {
     pub const IEADDR: u64 = 0xa8;
     /// Upper half of the invalidation event address, 32 bits.
     pub const IEUADDR: u64 = 0xac;
+    /// Invalidation queue error record, 64 bits, read only, see [`super::iqei`].
+    pub const IQERCD: u64 = 0xb0;
     /// Bytes that the registers take in the CPU's address space.
     pub const BYTES: u64 = 0x1000;
 }
@@ -235,6 +237,19 @@ pub mod iqa {
 pub mod ics {
     /// A wait descriptor with its interrupt flag is done. Written 1 to clear.
     pub const IWC: u32 = 1;
+}
+
+/// What was wrong with the invalidation queue, bits 3:0 of the error record, valid while
+/// [`fsts::IQE`]. "Invalidation Queue Error Record Register".
+pub mod iqei {
+    /// The tail lies outside the queue.
+    pub const BAD_TAIL: u64 = 1;
+    /// A descriptor could not be fetched.
+    pub const FETCH_FAILED: u64 = 2;
+    /// A type that does not exist or is not supported.
+    pub const BAD_TYPE: u64 = 3;
+    /// Reserved bits, or a granularity or address mask that is not supported.
+    pub const RESERVED: u64 = 4;
 }
 
 /// One fault record of 16 bytes. "Fault Recording Registers".
