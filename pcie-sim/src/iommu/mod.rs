@@ -51,6 +51,10 @@ pub trait TableMemory {
 }
 
 /// An IOMMU in the root complex.
+///
+/// Time never goes backwards from call to call. Whoever holds it asks [`Iommu::next_wake`] after each
+/// call that changes something (a request may fault, a write may start an invalidation), and has called
+/// [`Iommu::advance`] for all that is due before it lets the CPU read a register.
 pub trait Iommu {
     /// Translates one request of `len_bytes` bytes that lies within one 4-KiB page.
     fn translate(
@@ -83,7 +87,8 @@ pub trait Iommu {
     fn next_wake(&self) -> Option<Instant>;
 
     /// Does what is due at or before `now`. Gives back a message to be raised, if its fault or
-    /// invalidation event is due: address and data as programmed in its registers.
+    /// invalidation event is due: address and data as programmed in its registers. One message a call:
+    /// when there is another, [`Iommu::next_wake`] says so.
     fn advance(&mut self, now: Instant, memory: &mut dyn TableMemory) -> Option<(u64, u32)>;
 
     /// How often translations were found ready.

@@ -426,14 +426,4 @@ pub mod fault {
     pub const ENTRY_RESERVED: u8 = 0xc;
     /// The translation type forbids this kind of request.
     pub const TYPE_BLOCKED: u8 = 0xd;
-
-    /// Whether fault processing disable in the context entry keeps the fault from being recorded
-    /// (a "qualified" fault): those found before the entry was read are always recorded.
-    #[must_use]
-    pub const fn is_qualified(reason: u8) -> bool {
-        !matches!(
-            reason,
-            ROOT_NOT_PRESENT | ROOT_TABLE_UNREACHABLE | CONTEXT_TABLE_UNREACHABLE | ROOT_RESERVED
-        )
-    }
 }

@@ -147,7 +147,7 @@ impl VtdTiming {
         self.descriptor_fetch
             + match command {
                 Command::Context(_) => self.context_invalidation,
-                Command::Iotlb(scope) => self.of_iotlb(scope),
+                Command::Iotlb { scope, .. } => self.of_iotlb(scope),
                 Command::Wait { .. } => self.wait,
             }
     }

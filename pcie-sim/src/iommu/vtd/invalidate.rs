@@ -109,11 +109,21 @@ impl IotlbScope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Command {
     Context(ContextScope),
-    Iotlb(IotlbScope),
-    Wait { status: Option<(PhysAddr, u32)>, interrupt: bool },
+    /// Drop translations and, when asked to drain, let the requests translated before reach memory.
+    Iotlb {
+        scope: IotlbScope,
+        drain: bool,
+    },
+    Wait {
+        status: Option<(PhysAddr, u32)>,
+        interrupt: bool,
+    },
 }
 
 impl Command {
+    /// Nothing but the passing of time.
+    pub(super) const IDLE: Self = Self::Wait { status: None, interrupt: false };
+
     /// Reads a descriptor; the error is what the error record says about it.
     pub(super) fn decode(low: u64, high: u64) -> Result<Self, u64> {
         let (kind, reserved_low, reserved_high) = match low & inv::TYPE_MASK {
@@ -133,7 +143,11 @@ impl Command {
                 let mask = (low >> inv::FM_SHIFT & 3) as u8;
                 ContextScope::from_fields(code, domain, source, mask).map(Self::Context)
             }
-            inv::IOTLB => IotlbScope::from_fields(code, domain, high).map(Self::Iotlb),
+            inv::IOTLB => {
+                let drain = low & (inv::IOTLB_DR | inv::IOTLB_DW) != 0;
+                IotlbScope::from_fields(code, domain, high)
+                    .map(|scope| Self::Iotlb { scope, drain })
+            }
             _ => Some(Self::Wait {
                 status: (low & inv::WAIT_SW != 0)
                     .then_some((PhysAddr(high), (low >> inv::WAIT_DATA_SHIFT) as u32)),

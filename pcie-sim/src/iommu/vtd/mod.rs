@@ -11,8 +11,8 @@
 //!
 //! Caches never look at memory again: what a driver changed without invalidating it stays in force, as
 //! in silicon. Left out: scalable mode, device TLBs and page requests, interrupt remapping, advanced
-//! fault logging, protected memory regions. Requests are taken to reach memory when they are translated,
-//! so an invalidation that asks for draining has nothing to wait for.
+//! fault logging, protected memory regions. A request is taken to reach memory when its translation is
+//! done: that is what draining waits for.
 
 mod config;
 mod fault;
@@ -50,8 +50,10 @@ pub struct Vtd {
     command: Option<(Instant, u32)>,
     /// An invalidation through the context command register under way.
     context_work: Option<(Instant, ContextScope)>,
-    /// An invalidation through the IOTLB registers under way.
-    iotlb_work: Option<(Instant, IotlbScope)>,
+    /// An invalidation through the IOTLB registers under way, and whether it drains.
+    iotlb_work: Option<(Instant, IotlbScope, bool)>,
+    /// When the last of the requests translated so far goes on to memory.
+    busy_until: Instant,
     /// When the next of what is under way is done.
     due: Instant,
     /// The latest time it was told.
@@ -75,6 +77,7 @@ impl Vtd {
             command: None,
             context_work: None,
             iotlb_work: None,
+            busy_until: Instant::ZERO,
             due: Instant::FAR_FUTURE,
             now: Instant::ZERO,
             counts: IotlbCounts::default(),
@@ -160,7 +163,7 @@ impl Vtd {
         let due = [
             self.queue.running.map(|(at, _)| at),
             self.context_work.map(|(at, _)| at),
-            self.iotlb_work.map(|(at, _)| at),
+            self.iotlb_work.map(|(at, ..)| at),
             self.command_due(),
         ];
         self.due = due.into_iter().flatten().min().unwrap_or(Instant::FAR_FUTURE);
@@ -180,7 +183,12 @@ impl Vtd {
         if let Some((_, command)) = self.queue.running.take_if(|(done, _)| *done <= at) {
             match command {
                 Command::Context(scope) => self.drop_contexts(scope),
-                Command::Iotlb(scope) => self.drop_translations(scope),
+                Command::Iotlb { scope, drain } => {
+                    self.drop_translations(scope);
+                    if drain && self.busy_until > at {
+                        self.queue.running = Some((self.busy_until, Command::IDLE));
+                    }
+                }
                 Command::Wait { status, interrupt } => {
                     if let Some((address, data)) = status {
                         // An address outside RAM swallows the write, as a bus without a taker does.
@@ -196,13 +204,36 @@ impl Vtd {
             self.drop_contexts(scope);
             self.registers.context_command &= !ccmd::ICC;
             self.registers.context_command |= scope.code() << ccmd::CAIG_SHIFT;
-        } else if let Some((_, scope)) = self.iotlb_work.take_if(|(done, _)| *done <= at) {
+        } else if let Some((_, scope, drain)) = self.iotlb_work.take_if(|(done, ..)| *done <= at) {
             self.drop_translations(scope);
+            if drain && self.busy_until > at {
+                self.iotlb_work = Some((self.busy_until, scope, false));
+                return;
+            }
             self.registers.iotlb &= !iotlb_reg::IVT;
             self.registers.iotlb |= scope.code() << iotlb_reg::IAIG_SHIFT;
         } else if let Some((_, value)) = self.command.take() {
             self.apply_command(at, memory, value);
         }
+    }
+
+    /// The context entry of `requester`, out of the cache or the tables.
+    fn context_of(
+        &mut self,
+        memory: &dyn TableMemory,
+        requester: Bdf,
+        took: &mut Span,
+    ) -> Result<Context, Fault> {
+        let key = Key { page: u64::from(requester.0), domain: 0, level: 0 };
+        if let Some(context) = self.contexts.get(key) {
+            return Ok(context);
+        }
+        let mut walker = Walker::new(&self.abilities, memory);
+        let found = walker.context(self.registers.root, requester);
+        *took += self.config.timing.context_walk_read * walker.context_reads;
+        let context = found?;
+        self.contexts.put(key, context);
+        Ok(context)
     }
 
     /// Where a request goes; `took` grows by the time that the walks take.
@@ -214,18 +245,7 @@ impl Vtd {
         wanted: u64,
         took: &mut Span,
     ) -> Result<u64, Fault> {
-        let timing = self.config.timing;
-        let mut walker = Walker::new(&self.abilities, memory);
-        let key = Key { page: u64::from(requester.0), domain: 0, level: 0 };
-        let context = match self.contexts.get(key) {
-            Some(context) => context,
-            None => {
-                let found = walker.context(self.registers.root, requester);
-                *took += timing.context_walk_read * walker.context_reads;
-                self.contexts.put(key, found?);
-                found?
-            }
-        };
+        let context = self.context_of(memory, requester, took)?;
         let fault = |reason| Fault { reason, quiet: context.quiet };
         if address >> context.address_bits() != 0 {
             return Err(fault(reason::ADDRESS_BEYOND_WIDTH));
@@ -242,8 +262,9 @@ impl Vtd {
             };
         }
         self.counts.misses += 1;
+        let mut walker = Walker::new(&self.abilities, memory);
         let found = walker.page(&context, address, wanted, &mut self.iotlb);
-        *took += timing.page_walk_read * walker.page_reads;
+        *took += self.config.timing.page_walk_read * walker.page_reads;
         let page = found.map_err(fault)?;
         self.iotlb.enter(context.domain, address, page);
         Ok(page.place(address))
@@ -271,9 +292,12 @@ impl Iommu for Vtd {
         };
         let mut took = self.config.timing.hit;
         match self.resolve(memory, requester, address.get(), wanted, &mut took) {
-            Ok(address) => Ok(Translated { address: PhysAddr(address), took }),
+            Ok(address) => {
+                self.busy_until = self.busy_until.max(now + took);
+                Ok(Translated { address: PhysAddr(address), took })
+            }
             Err(Fault { reason, quiet }) => {
-                if !(quiet && reason::is_qualified(reason)) {
+                if !quiet {
                     self.log.record(requester, address, kind, reason);
                 }
                 Err(Blocked { reason, took })

@@ -196,7 +196,9 @@ impl Vtd {
                         .or((code == granularity::PAGE).then_some(IotlbScope::Domain(domain)))
                 {
                     registers.iotlb = word;
-                    self.iotlb_work = Some((now + self.config.timing.of_iotlb(scope), scope));
+                    let drain = word & (iotlb::DR | iotlb::DW) != 0;
+                    let done = now + self.config.timing.of_iotlb(scope);
+                    self.iotlb_work = Some((done, scope, drain));
                 }
             }
             _ => {}

@@ -54,7 +54,8 @@ impl Context {
     }
 }
 
-/// A fault, and whether the context entry asked for silence.
+/// A fault, and whether the context entry asked for silence (fault processing disable). A fault found
+/// before that entry was read has nobody to ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) reason: u8,

@@ -28,6 +28,7 @@ fn a_page_taken_from_the_tables_stays_usable_until_it_is_invalidated() {
         (iotlb_pages(DOMAIN, 0x4000, 0), false),
         (iotlb_pages(DOMAIN + 1, 0x5000, 0), false),
         (iotlb_pages(DOMAIN, 0x4000, 1), true),
+        (iotlb_pages(DOMAIN + 1, 0x4000, 1), false),
         (iotlb_pages(DOMAIN, 0x6000, 1), false),
         (iotlb_pages(DOMAIN, 0, 3), true),
         (iotlb_pages(DOMAIN, 0, 18), true),
@@ -150,6 +151,31 @@ fn a_wait_status_is_written_after_the_invalidations_before_it() {
     assert_eq!(bench.unit.next_wake(), None);
 }
 
+/// "IOTLB Invalidation", drain reads and writes: requests translated before reach memory first.
+#[test]
+fn a_draining_invalidation_waits_for_requests_on_their_way() {
+    let timing = VtdTiming { page_walk_read: Span::from_ns(250), ..VtdTiming::INSTANT };
+    for (drain, late_ns) in [(inv::IOTLB_DR, 1000), (inv::IOTLB_DW, 1000), (0, 0)] {
+        let (mut bench, top) = Bench::running(VtdConfig { timing, ..VtdConfig::default() });
+        bench.map(top, 0x5000, 0x6000, 1, RW);
+        assert_eq!(bench.read(0x5000), Ok(0x6000));
+        bench.queue(&[(GLOBAL.0 | drain, 0), wait(1)]);
+        assert_eq!(bench.unit.next_wake().is_some(), drain != 0);
+        bench.pass(Span::from_ns(late_ns).max(Span::from_ps(1)) - Span::from_ps(1));
+        assert_eq!(bench.ram.word(STATUS), u64::from(drain == 0));
+        bench.pass(Span::from_ps(1));
+        assert_eq!(bench.ram.word(STATUS), 1);
+
+        bench.write32(reg::GCMD, gcmd::TE);
+        assert_eq!(bench.read(0x5000), Ok(0x6000));
+        let register = bench.iotlb_registers() + iotlb::IOTLB;
+        bench.write64(register, iotlb::IVT | 1 << 60 | if drain == 0 { 0 } else { iotlb::DR });
+        assert_eq!(bench.read64(register) >> 63, u64::from(drain != 0));
+        bench.pass(Span::from_ns(late_ns));
+        assert_eq!(bench.read64(register) >> 63, 0);
+    }
+}
+
 /// "Invalidation Queue": head and tail wrap at the queue's end, for every size.
 #[test]
 fn the_queue_wraps() {
@@ -215,9 +241,11 @@ fn a_bad_descriptor_stops_the_queue_until_the_error_is_cleared() {
         assert_eq!(bench.read32(reg::FSTS), fsts::IQE, "still there");
         bench.ram.set_word(QUEUE + 16, GLOBAL.0);
         bench.ram.set_word(QUEUE + 24, GLOBAL.1);
+        bench.queue(&[wait(3)]);
+        assert_eq!(bench.ram.word(STATUS), 1, "nothing is fetched while the error stands");
         bench.write32(reg::FSTS, fsts::IQE);
         assert_eq!(bench.read32(reg::FSTS), 0);
-        assert_eq!(bench.ram.word(STATUS), 2);
+        assert_eq!(bench.ram.word(STATUS), 3);
     }
 }
 
@@ -270,8 +298,11 @@ fn the_iotlb_registers_invalidate_at_each_granularity() {
             ..VtdTiming::INSTANT
         };
         let (mut bench, _) = stale(VtdConfig { timing, ..VtdConfig::default() });
-        bench.write32(reg::GCMD, gcmd::TE); // queue off
         let registers = bench.iotlb_registers();
+        bench.write64(registers + iotlb::IOTLB, iotlb::IVT | 1 << 60);
+        assert_eq!(bench.read64(registers + iotlb::IOTLB) & iotlb::IVT, 0, "refused: queue on");
+        bench.pass(Span::from_ns(10));
+        bench.write32(reg::GCMD, gcmd::TE);
         bench.write64(registers + iotlb::IVA, address);
         bench.write64(registers + iotlb::IOTLB, iotlb::IVT | request);
         let busy = bench.read64(registers + iotlb::IOTLB) & iotlb::IVT != 0;

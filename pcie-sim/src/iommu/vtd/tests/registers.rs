@@ -1,5 +1,5 @@
 use super::*;
-use crate::spec::vtd::fault;
+use crate::spec::vtd::{ccmd, fault, iotlb};
 
 /// "Capability Register", "Extended Capability Register": what is offered is what is there.
 #[test]
@@ -78,4 +78,48 @@ fn an_unaligned_access_reads_as_ones() {
     assert_eq!(bench.unit.register_read(bench.now, reg::CAP, 2), 0xffff);
     bench.unit.register_write(bench.now, &mut bench.ram, reg::FEDATA + 2, 4, 7);
     assert_eq!(bench.read32(reg::FEDATA), 0);
+}
+
+/// "Root Table Address Register": the status falls while a new root table is being taken over.
+#[test]
+fn the_root_table_status_falls_until_the_new_table_is_set() {
+    let timing = VtdTiming { command: Span::from_ns(100), ..VtdTiming::INSTANT };
+    let (mut bench, _) = Bench::running(VtdConfig { timing, ..VtdConfig::default() });
+    bench.write32(reg::GCMD, gcmd::TE | gcmd::QIE | gcmd::SRTP);
+    assert_eq!(bench.read32(reg::GSTS), gcmd::TE | gcmd::QIE);
+    bench.pass(Span::from_ns(100));
+    assert_eq!(bench.read32(reg::GSTS), gcmd::TE | gcmd::QIE | gcmd::SRTP);
+}
+
+/// "Context Command Register", "IOTLB Invalidate Register": the register belongs to the hardware until
+/// its invalidation is done; a request written meanwhile is lost.
+#[test]
+fn a_request_written_over_one_under_way_is_lost() {
+    let timing = VtdTiming {
+        context_invalidation: Span::from_ns(100),
+        iotlb_invalidation: Span::from_ns(100),
+        ..VtdTiming::INSTANT
+    };
+    let mut bench = Bench::new(VtdConfig { timing, ..VtdConfig::default() });
+    let iotlb_register = bench.iotlb_registers() + iotlb::IOTLB;
+    for (place, global, domain, actual) in [
+        (reg::CCMD, ccmd::ICC | 1 << 61, ccmd::ICC | 2 << 61, ccmd::CAIG_SHIFT),
+        (iotlb_register, iotlb::IVT | 1 << 60, iotlb::IVT | 2 << 60, iotlb::IAIG_SHIFT),
+    ] {
+        bench.write64(place, global);
+        bench.pass(Span::from_ns(50));
+        bench.write64(place, domain);
+        bench.pass(Span::from_ns(50));
+        let done = bench.read64(place);
+        assert_eq!((done >> 63, done >> actual & 3), (0, 1));
+        assert_eq!(bench.unit.next_wake(), None);
+    }
+}
+
+/// "Invalidation Queue Address Register": not to be changed while the queue is on.
+#[test]
+fn the_queue_cannot_be_moved_while_it_is_on() {
+    let (mut bench, _) = Bench::running(instant());
+    bench.write64(reg::IQA, 0x9000);
+    assert_eq!(bench.read64(reg::IQA), QUEUE);
 }

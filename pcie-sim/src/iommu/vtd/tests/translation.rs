@@ -165,6 +165,9 @@ fn a_table_outside_memory_faults_by_its_kind() {
     assert_eq!(bench.read(0), Err(fault::CONTEXT_TABLE_UNREACHABLE));
     bench.ram.set_word(ROOT + 16, 0x3000 | 3);
     assert_eq!(bench.read(0), Err(fault::ROOT_RESERVED));
+    bench.ram.set_word(ROOT + 16, 0x3000 | 1);
+    bench.ram.set_word(ROOT + 24, 1);
+    assert_eq!(bench.read(0), Err(fault::ROOT_RESERVED));
     bench.write64(reg::RTADDR, RAM_BYTES as u64);
     bench.write32(reg::GCMD, gcmd::TE | gcmd::QIE | gcmd::SRTP);
     assert_eq!(bench.read(0), Err(fault::ROOT_TABLE_UNREACHABLE));
