@@ -102,6 +102,9 @@ pub struct VtdTiming {
     pub page_invalidation: Span,
     /// A wait descriptor: its status write reaching memory.
     pub wait: Span,
+    /// From the end of a translation until the request has reached memory: draining waits for it. No
+    /// shorter than what the root complex takes on that way.
+    pub to_memory: Span,
 }
 
 impl Default for VtdTiming {
@@ -118,6 +121,7 @@ impl Default for VtdTiming {
             iotlb_invalidation: Span::from_ns(400),
             page_invalidation: Span::from_ns(200),
             wait: Span::from_ns(100),
+            to_memory: Span::from_ns(140),
         }
     }
 }
@@ -134,6 +138,7 @@ impl VtdTiming {
         iotlb_invalidation: Span::ZERO,
         page_invalidation: Span::ZERO,
         wait: Span::ZERO,
+        to_memory: Span::ZERO,
     };
 
     pub(super) const fn of_iotlb(&self, scope: IotlbScope) -> Span {

@@ -11,8 +11,8 @@
 //!
 //! Caches never look at memory again: what a driver changed without invalidating it stays in force, as
 //! in silicon. Left out: scalable mode, device TLBs and page requests, interrupt remapping, advanced
-//! fault logging, protected memory regions. A request is taken to reach memory when its translation is
-//! done: that is what draining waits for.
+//! fault logging, protected memory regions. When a request reaches memory is not seen from here:
+//! draining waits for a time that is a parameter ([`VtdTiming::to_memory`]).
 
 mod config;
 mod fault;
@@ -52,7 +52,7 @@ pub struct Vtd {
     context_work: Option<(Instant, ContextScope)>,
     /// An invalidation through the IOTLB registers under way, and whether it drains.
     iotlb_work: Option<(Instant, IotlbScope, bool)>,
-    /// When the last of the requests translated so far goes on to memory.
+    /// When the last of the requests translated so far has reached memory.
     busy_until: Instant,
     /// When the next of what is under way is done.
     due: Instant,
@@ -293,7 +293,8 @@ impl Iommu for Vtd {
         let mut took = self.config.timing.hit;
         match self.resolve(memory, requester, address.get(), wanted, &mut took) {
             Ok(address) => {
-                self.busy_until = self.busy_until.max(now + took);
+                let done = now + took + self.config.timing.to_memory;
+                self.busy_until = self.busy_until.max(done);
                 Ok(Translated { address: PhysAddr(address), took })
             }
             Err(Fault { reason, quiet }) => {

@@ -154,7 +154,11 @@ fn a_wait_status_is_written_after_the_invalidations_before_it() {
 /// "IOTLB Invalidation", drain reads and writes: requests translated before reach memory first.
 #[test]
 fn a_draining_invalidation_waits_for_requests_on_their_way() {
-    let timing = VtdTiming { page_walk_read: Span::from_ns(250), ..VtdTiming::INSTANT };
+    let timing = VtdTiming {
+        page_walk_read: Span::from_ns(200),
+        to_memory: Span::from_ns(200),
+        ..VtdTiming::INSTANT
+    };
     for (drain, late_ns) in [(inv::IOTLB_DR, 1000), (inv::IOTLB_DW, 1000), (0, 0)] {
         let (mut bench, top) = Bench::running(VtdConfig { timing, ..VtdConfig::default() });
         bench.map(top, 0x5000, 0x6000, 1, RW);
