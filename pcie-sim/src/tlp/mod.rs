@@ -4,7 +4,8 @@
 //! A [`Tlp`] holds meaning only: no reserved field, no length or byte enable that could contradict
 //! its data. PCIe 5.0, chapter 2, "Transaction Layer Specification".
 //!
-//! Not modelled: byte enables with holes (a request names one run of bytes), prefixes, ECRC.
+//! Not modelled: byte enables with holes (a request names one run of bytes), writes of nothing,
+//! prefixes, ECRC, poison, processing hints, translated addresses, I/O and atomic requests.
 
 pub mod codec;
 pub mod text;
@@ -75,7 +76,7 @@ pub struct MemRead {
     pub requester: Bdf,
     /// By what number it knows the answer.
     pub tag: Tag,
-    /// The first byte wanted.
+    /// The first byte wanted; a multiple of 4 when none is.
     pub address: u64,
     /// How many bytes: 0 (a flush: one doubleword, no byte enabled) to 4096, inside one 4-KiB page.
     pub len_bytes: u16,
@@ -88,7 +89,7 @@ pub struct MemRead {
 pub struct MemWrite {
     /// Who writes.
     pub requester: Bdf,
-    /// Of no use to anybody, but on the wire.
+    /// Of no use to anybody, but on the wire: 0 to 255.
     pub tag: Tag,
     /// Where the first byte goes.
     pub address: u64,
@@ -143,12 +144,13 @@ pub struct Completion {
     pub tag: Tag,
     /// How it went.
     pub status: CompletionStatus,
-    /// Bytes still to come, those here included: 0 to 4096 (0 stands for none: a write's answer is 4
-    /// by rule, an answer to a read counts down).
+    /// Bytes still to come, those here included: 1 to 4096. Answers to a memory read count down; the
+    /// answer to a read of 0 bytes says 1, the answer to a configuration request always 4.
     pub byte_count: u16,
-    /// The low seven bits of the first byte's address.
+    /// The low seven bits of the first byte's address in an answer to a memory read, else 0.
     pub lower_address: u8,
-    /// The bytes; empty for Cpl, the doublewords' enabled bytes for CplD.
+    /// The bytes; empty for Cpl. All of `byte_count`, or as many as end on a doubleword boundary. To a
+    /// configuration read: the whole doubleword, whichever of its bytes were asked for.
     pub data: Payload,
     /// As in the request.
     pub attributes: Attributes,
@@ -159,12 +161,15 @@ pub struct Completion {
 pub struct Message {
     /// Who sends it.
     pub requester: Bdf,
-    /// On the wire, without use.
+    /// On the wire, without use: 0 to 255.
     pub tag: Tag,
     /// What it says. PCIe 5.0 appendix F, "Message Code Usage".
     pub code: u8,
     /// Where it goes.
     pub routing: MessageRouting,
+    /// Bytes 8 to 15 of the header, which the code gives a meaning (vendor id, latency, ...); those that
+    /// [`MessageRouting`] holds are zero here.
+    pub specific: [u8; 8],
     /// What it carries: whole doublewords, or nothing (Msg rather than MsgD).
     pub data: Payload,
     /// Ordering and traffic class.
@@ -215,7 +220,8 @@ impl Tlp {
     pub fn data_dwords(&self) -> usize {
         let (first, len) = match self {
             Self::MemRead(_) | Self::ConfigRead(_) => return 0,
-            Self::MemWrite(write) => (write.address as usize & 3, write.data.len()),
+            // A write of nothing has a doubleword of which no byte is enabled.
+            Self::MemWrite(write) => (write.address as usize & 3, write.data.len().max(1)),
             Self::ConfigWrite(_) => return 1,
             Self::Completion(completion) => {
                 if completion.data.is_empty() {
