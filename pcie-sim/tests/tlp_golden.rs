@@ -1,6 +1,11 @@
 //! Packets worked out by hand from the figures of PCIe 5.0, chapter 2, so that a mistake shared by
 //! `emit` and `parse` does not hide.
 
+#![expect(
+    clippy::unusual_byte_groupings,
+    reason = "digits are grouped as the fields of the figures"
+)]
+
 use pcie_sim::address::Bdf;
 use pcie_sim::tlp::codec::{check, emit, parse};
 use pcie_sim::tlp::{
