@@ -51,7 +51,12 @@ impl<T: Tap> Bus for Machine<T> {
                         forwarded,
                     })
                 });
-                answer.map_or(all_ones(width), |answer| little_endian(&answer.data, width)) as u32
+                // The answer is the whole doubleword, whichever of its bytes were asked for.
+                let lane = usize::from(offset & 3);
+                let answer = answer.and_then(|answer| {
+                    answer.data.get(lane..).map(|bytes| little_endian(bytes, width))
+                });
+                answer.unwrap_or(all_ones(width)) as u32
             }
         }
     }

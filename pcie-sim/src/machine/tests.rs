@@ -32,8 +32,8 @@ impl Puppet {
                 (read.requester, read.tag, read.len_bytes, Payload::from_slice(&value))
             }
             Tlp::ConfigRead(read) => {
-                let at = usize::from(read.offset);
-                let data = Payload::from_slice(&self.config[at..at + usize::from(read.len_bytes)]);
+                let at = usize::from(read.offset & !3);
+                let data = Payload::from_slice(&self.config[at..at + 4]);
                 (read.requester, read.tag, 4, data)
             }
             Tlp::ConfigWrite(write) => {
