@@ -17,7 +17,7 @@
 //!
 //! # How a run of bytes becomes doublewords
 //!
-//! A [`Tlp`] names a run of bytes; the wire carries whole doublewords. The bytes before the run in its
+//! A [`Tlp`](super::Tlp) names a run of bytes; the wire carries whole doublewords. The bytes before the run in its
 //! first doubleword and behind it in its last are *pads*: [`emit`] writes zeros there, [`parse`] does
 //! not look at them.
 //!
