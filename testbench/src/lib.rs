@@ -1,3 +1,5 @@
 //! testbench
 
+pub mod scoreboard;
+pub mod traffic;
 pub mod waves_tap;
