@@ -18,7 +18,9 @@ use pcie_sim::time::Span;
 pub const LONGEST: Span = Span::from_ms(100 * 24 * 3_600 * 1_000);
 
 pub mod blocks;
+mod greedy;
 pub mod iolog;
+mod iolog_error;
 pub mod link_type;
 pub mod pcap;
 mod pcap_stream;

@@ -1,17 +1,20 @@
 //! The records of a capture: framing, byte order, interfaces and time stamps.
 //!
-//! `pcap-parser` decodes blocks out of a window on the file. What it cannot know is decided here:
-//! whether a block that does not fit the window is long, cut off, or lies about its length.
+//! `pcap-parser` keeps a window on the file and decodes what is in it. It is only given records that
+//! are whole, have sound lengths and matter: whether a record is long, cut off, or lies about its
+//! length is decided here, and blocks without packets (names, statistics, ...) are skipped unread.
 
 use std::io::{self, Chain, Cursor, Read};
-use std::sync::{Arc, Mutex};
 
 use pcap_parser::pcapng::{Block, InterfaceDescriptionBlock, OptionCode};
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
-use pcap_parser::{LegacyPcapReader, PcapBlockOwned, PcapNGReader};
+use pcap_parser::{
+    EPB_MAGIC, IDB_MAGIC, LegacyPcapReader, PcapBlockOwned, PcapNGReader, SHB_MAGIC, SPB_MAGIC,
+};
 use pcie_sim::time::Span;
 
 use super::LONGEST;
+use super::greedy::{Failure, Greedy};
 use super::link_type::LinkType;
 use super::pcap::Damage;
 
@@ -75,12 +78,8 @@ impl<R: Read> Stream<R> {
         if head.len() < HEADER_BYTES {
             return Err(Problem::CutOff);
         }
-        let failure = Failure::default();
-        let source = Greedy {
-            inner: Cursor::new(head).chain(reader),
-            failed: false,
-            failure: failure.clone(),
-        };
+        let source = Greedy::new(Cursor::new(head).chain(reader));
+        let failure = source.failure();
         let parser = match format {
             Format::Pcapng => PcapNGReader::new(WINDOW_BYTES, source).map(Parser::Pcapng),
             Format::Pcap { .. } => LegacyPcapReader::new(WINDOW_BYTES, source).map(Parser::Legacy),
@@ -102,57 +101,48 @@ impl<R: Read> Stream<R> {
 
     /// Appends the next packet's Ethernet frame to `frame`; `None` at the end of the file.
     pub(super) fn next_packet(&mut self, frame: &mut Vec<u8>) -> Result<Option<Captured>, Problem> {
-        use pcap_parser::PcapError::{BufferTooSmall, Eof, Incomplete, ReadError, UnexpectedEof};
         loop {
             let reader: &mut dyn PcapReaderIterator = match &mut self.parser {
                 Parser::Legacy(reader) => reader,
                 Parser::Pcapng(reader) => reader,
             };
-            match reader.next() {
-                Ok((bytes, block)) => {
+            match self.interpreter.framing(reader.data())? {
+                Framing::Partial(_) if reader.reader_exhausted() => {
+                    return if reader.data().is_empty() { Ok(None) } else { Err(Problem::CutOff) };
+                }
+                Framing::Partial(bytes) => {
+                    if bytes > WINDOW_BYTES {
+                        reader.grow(2 * bytes);
+                    }
+                    if reader.refill().is_err() {
+                        return Err(self.failure.take());
+                    }
+                }
+                Framing::Skip(bytes) => reader.consume(bytes),
+                Framing::Parse => {
+                    let Ok((bytes, block)) = reader.next() else {
+                        return Err(Problem::Damaged(Damage::Unreadable));
+                    };
                     let captured = self.interpreter.take(&block, frame)?;
+                    drop(block);
                     reader.consume(bytes);
                     if captured.is_some() {
                         return Ok(captured);
                     }
                 }
-                Err(Eof) => return Ok(None),
-                Err(ReadError) => return Err(self.failure.take()),
-                Err(Incomplete(_) | BufferTooSmall | UnexpectedEof) => {
-                    let record_bytes = self.interpreter.record_bytes(reader.data());
-                    widen(reader, record_bytes)?;
-                    if reader.refill().is_err() {
-                        return Err(self.failure.take());
-                    }
-                }
-                Err(_) => return Err(Problem::Damaged(Damage::Unreadable)),
             }
         }
     }
 }
 
-/// Makes the window large enough for a record that is not whole yet, or says why it never will be.
-fn widen(reader: &mut dyn PcapReaderIterator, record_bytes: Option<u64>) -> Result<(), Problem> {
-    let seen = reader.data().len();
-    match record_bytes {
-        Some(bytes) if bytes > MAX_RECORD_BYTES => {
-            return Err(Problem::Damaged(Damage::TooLong { bytes }));
-        }
-        Some(bytes) if bytes <= seen as u64 => {
-            return Err(Problem::Damaged(Damage::Unreadable));
-        }
-        _ => {}
-    }
-    if reader.reader_exhausted() {
-        // At the end of the file an empty window is the end of the capture, which the next call
-        // reports once the window has been moved.
-        return if seen == 0 { Ok(()) } else { Err(Problem::CutOff) };
-    }
-    let wanted = record_bytes.unwrap_or(0) as usize;
-    if wanted > WINDOW_BYTES {
-        reader.grow(2 * wanted);
-    }
-    Ok(())
+/// What to do with the record at the start of the window.
+enum Framing {
+    /// It is not whole; so many bytes are wanted (0: not known yet).
+    Partial(usize),
+    /// It is whole and of no interest.
+    Skip(usize),
+    /// It is whole.
+    Parse,
 }
 
 fn creation_problem(error: &pcap_parser::PcapError<&[u8]>, failure: &Failure) -> Problem {
@@ -228,6 +218,8 @@ impl Interpreter {
             }))
         };
         match self.format {
+            // The file header comes first and has no length.
+            Format::Pcap { .. } if self.interfaces.is_empty() => Some(HEADER_BYTES as u64),
             Format::Pcap { big_endian, record_header_bytes, .. } => {
                 Some(record_header_bytes + word(8, big_endian)?)
             }
@@ -237,6 +229,43 @@ impl Interpreter {
             }
             Format::Pcapng => word(4, self.big_endian_section),
         }
+    }
+
+    /// Looks at the record at the start of `window`. The parser is only given records that are whole,
+    /// have sound lengths, and are needed.
+    fn framing(&self, window: &[u8]) -> Result<Framing, Problem> {
+        let bytes = match self.record_bytes(window) {
+            None => return Ok(Framing::Partial(0)),
+            Some(bytes) if bytes > MAX_RECORD_BYTES => {
+                return Err(Problem::Damaged(Damage::TooLong { bytes }));
+            }
+            Some(bytes) => bytes as usize,
+        };
+        let Format::Pcapng = self.format else {
+            return Ok(if bytes > window.len() { Framing::Partial(bytes) } else { Framing::Parse });
+        };
+        // Type, length, length again.
+        if bytes < 12 {
+            return Err(Problem::Damaged(Damage::Unreadable));
+        }
+        let Some(block) = window.get(..bytes) else { return Ok(Framing::Partial(bytes)) };
+        if block[4..8] != block[bytes - 4..] {
+            return Err(Problem::Damaged(Damage::Unreadable));
+        }
+        match self.word(&block[..4]) {
+            Some(SHB_MAGIC | IDB_MAGIC | EPB_MAGIC | SPB_MAGIC) => Ok(Framing::Parse),
+            Some(OBSOLETE_PACKET_BLOCK) => Err(Problem::Damaged(Damage::ObsoleteBlock)),
+            _ => Ok(Framing::Skip(bytes)),
+        }
+    }
+
+    /// A number in the byte order of the section.
+    fn word(&self, bytes: &[u8]) -> Option<u32> {
+        let bytes = bytes.try_into().ok()?;
+        Some(match self.big_endian_section {
+            true => u32::from_be_bytes(bytes),
+            false => u32::from_le_bytes(bytes),
+        })
     }
 
     fn take(
@@ -295,17 +324,8 @@ impl Interpreter {
                 let bytes = &bytes[..bytes.len().min(interface.snap_bytes)];
                 frame_of(interface, bytes, packet.origlen, self.latest, frame).map(Some)
             }
-            Block::Unknown(other) if self.is_obsolete_packet(other.block_type) => {
-                Err(Problem::Damaged(Damage::ObsoleteBlock))
-            }
             _ => Ok(None),
         }
-    }
-
-    /// The parser leaves the type of an unknown block in the order in which its bytes came.
-    fn is_obsolete_packet(&self, block_type: u32) -> bool {
-        let block_type = if self.big_endian_section { block_type.swap_bytes() } else { block_type };
-        block_type == OBSOLETE_PACKET_BLOCK
     }
 
     fn interface(&self, number: u32) -> Result<Interface, Problem> {
@@ -367,49 +387,4 @@ fn frame_of(
     let link = LinkType::from_number(number).ok_or(Problem::LinkType(number))?;
     link.append_frame(bytes, frame);
     Ok(Captured { at, link, original_len: original_len as usize })
-}
-
-/// A reader that fills what it is given as far as the file goes, and keeps the reason of a failure
-/// (the parser only passes on that there was one). What was read before a failure is given first.
-struct Greedy<R> {
-    inner: R,
-    failed: bool,
-    failure: Failure,
-}
-
-#[derive(Clone, Default)]
-struct Failure(Arc<Mutex<Option<io::Error>>>);
-
-impl Failure {
-    fn take(&self) -> Problem {
-        let kept = self.0.lock().ok().and_then(|mut kept| kept.take());
-        Problem::Read(kept.unwrap_or_else(|| io::ErrorKind::Other.into()))
-    }
-
-    fn keep(&self, error: io::Error) {
-        if let Ok(mut kept) = self.0.lock() {
-            *kept = Some(error);
-        }
-    }
-}
-
-impl<R: Read> Read for Greedy<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() && !self.failed {
-            match self.inner.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(bytes) => filled += bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.failed = true;
-                    self.failure.keep(error);
-                }
-            }
-        }
-        match filled {
-            0 if self.failed => Err(io::ErrorKind::Other.into()),
-            _ => Ok(filled),
-        }
-    }
 }

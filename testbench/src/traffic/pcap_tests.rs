@@ -242,6 +242,10 @@ fn lengths_that_contradict_each_other_are_damage() {
     let file = [&head[..], &packet, &order.enhanced(0, 0, 60, FRAME)].concat();
     let outcome = read(&file);
     assert!(matches!(outcome, Err(PcapError::Damaged { packet: 1, .. })), "{outcome:?}");
+    for len in [0, 1, 8, 11] {
+        let runt = [&head[..], &order.u32(5), &order.u32(len), &[0; 40]].concat();
+        assert!(matches!(read(&runt), Err(PcapError::Damaged { packet: 1, .. })), "{len}");
+    }
     let stranger = [&head[..], &order.enhanced(7, 0, 60, FRAME)].concat();
     assert!(
         read(&stranger).unwrap_err().to_string().ends_with("interface 7 has not been described")
