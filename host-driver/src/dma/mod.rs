@@ -20,6 +20,8 @@ pub mod debug;
 pub mod direct;
 pub mod iommu;
 pub mod select;
+#[cfg(test)]
+mod tests;
 
 use std::panic::Location;
 

@@ -68,10 +68,12 @@ impl IovaSpace {
         self.split(order).map(|page| BusAddr(page * PAGE_BYTES))
     }
 
-    /// Takes a block of at least `order` apart and gives its topmost piece.
+    /// Takes the topmost block of at least `order` apart and gives its topmost piece. Not the block that
+    /// fits best: the odd pieces lie at the bottom, where RAM is too.
     fn split(&mut self, order: usize) -> Option<u64> {
-        let (found, start) =
-            (order..self.free.len()).find_map(|at| Some((at, self.free[at].pop_last()?)))?;
+        let last = |at: usize| self.free[at].last().map(|&start| (start, at));
+        let (start, found) = (order..self.free.len()).filter_map(last).max()?;
+        self.free[found].remove(&start);
         let pages = 1u64 << found;
         for half in (order..found).rev() {
             self.free[half].insert(start + pages - (2u64 << half));

@@ -12,6 +12,8 @@ mod domain;
 pub mod invalidation;
 pub mod iova;
 pub mod page_table;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
