@@ -3,22 +3,20 @@
 use pcie_sim::host::{Host, Vector};
 use pcie_sim::time::{Instant, Span};
 
-/// What an interrupt is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+/// What an interrupt is about. One vector may stand for both; neither: it is nothing of this driver's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cause {
     /// The card's configuration changed, or it needs a reset.
-    Config,
-    /// A queue (by its number) has used buffers.
-    Queue(u16),
-    /// Nothing of this driver's.
-    Unknown,
+    pub config: bool,
+    /// A queue has used buffers.
+    pub queue: bool,
 }
 
 /// A driver's vectors, and how many interrupts it took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interrupts {
     config: Option<Vector>,
-    queues: Vec<(Vector, u16)>,
+    queues: Vec<Vector>,
     taken: u64,
 }
 
@@ -34,9 +32,9 @@ impl Interrupts {
         self.config = vector;
     }
 
-    /// Interrupts with `vector` tell of queue `queue`.
-    pub fn add_queue(&mut self, vector: Vector, queue: u16) {
-        self.queues.push((vector, queue));
+    /// Interrupts with `vector` tell of a queue.
+    pub fn add_queue(&mut self, vector: Vector) {
+        self.queues.push(vector);
     }
 
     /// Forgets all vectors; the count stays.
@@ -52,10 +50,7 @@ impl Interrupts {
     }
 
     fn cause(&self, vector: Vector) -> Cause {
-        if let Some(&(_, queue)) = self.queues.iter().find(|(of, _)| *of == vector) {
-            return Cause::Queue(queue);
-        }
-        if self.config == Some(vector) { Cause::Config } else { Cause::Unknown }
+        Cause { config: self.config == Some(vector), queue: self.queues.contains(&vector) }
     }
 
     /// Sleeps until an interrupt comes, and pays `cost` for taking it; `None` when `deadline` passed.

@@ -218,7 +218,9 @@ impl BlkDriver {
         let bytes: u64 = request.segments.iter().map(|segment| u64::from(segment.len)).sum();
         let malformed = |why| Err(SubmitError::Malformed { why });
         let (sectors, writes) = match request.op {
-            BlkOp::Read | BlkOp::Write if bytes == 0 || bytes % spec::SECTOR_BYTES != 0 => {
+            BlkOp::Read | BlkOp::Write
+                if bytes == 0 || !bytes.is_multiple_of(spec::SECTOR_BYTES) =>
+            {
                 return malformed("data is not a multiple of 512 bytes (BLK-REQ-DRV-06)");
             }
             BlkOp::Read => (bytes / spec::SECTOR_BYTES, false),
@@ -362,8 +364,9 @@ impl BlkDriver {
     /// Resets the device and gives everything back.
     pub fn remove(self, host: &mut dyn Host) -> Result<Removed, DriverError> {
         let pages = self.core.pages.clone();
-        let mut removed = self.core.remove(host)?;
+        let removed = self.core.remove(host);
         pages.free(self.slots, self.slots_bytes).map_err(crate::dma::DmaError::from)?;
+        let mut removed = removed?;
         for slot in &mut removed.unfinished {
             *slot = self.tokens[*slot as usize];
         }

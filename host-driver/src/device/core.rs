@@ -13,7 +13,7 @@ use super::{
 use crate::dma::debug::DmaDebug;
 use crate::dma::select::{self, DeviceFacts};
 use crate::dma::{Dma, direct::Direct};
-use crate::irq::{Cause, Interrupts};
+use crate::irq::Interrupts;
 use crate::pages::Pages;
 use crate::transport::{QueueSetup, Transport};
 use crate::virtqueue::notify::Doorbell;
@@ -139,6 +139,7 @@ impl Core {
             requester: self.transport.requester(),
             access_platform: self.has(features::ACCESS_PLATFORM),
             mask,
+            bypassing_hypervisor: platform.bypassing_hypervisor,
         };
         let windows = self.transport.windows();
         let debug = self.config.dma_debug.then(DmaDebug::new);
@@ -200,7 +201,7 @@ impl Core {
             let active = self.transport.activate_queue(host, &setup)?;
             slot.doorbell = Some(active.doorbell);
             if let Some(vector) = active.vector {
-                self.interrupts.add_queue(vector, slot.index);
+                self.interrupts.add_queue(vector);
             }
         }
         Ok(())
@@ -282,11 +283,11 @@ impl Core {
                 self.check_status(host)?;
                 return Ok(self.any_used(host));
             };
-            if cause == Cause::Config {
+            if cause.config {
                 self.check_status(host)?;
             }
             pending = self.any_used(host);
-            if !pending && cause != Cause::Config {
+            if !pending && !cause.config {
                 self.counters.spurious_interrupts += 1;
             }
         }

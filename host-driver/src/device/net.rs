@@ -102,6 +102,8 @@ pub struct NetDriver {
     buffers: Buffers,
     free_headers: Vec<u16>,
     tokens: Vec<u64>,
+    /// Receive buffers that the caller holds, packets in them.
+    held: Vec<bool>,
 }
 
 impl NetDriver {
@@ -129,7 +131,8 @@ impl NetDriver {
         };
         let free_headers = (0..headers).rev().collect();
         let tokens = vec![0; usize::from(headers)];
-        let mut driver = Self { core, options, identity, buffers, free_headers, tokens };
+        let held = vec![false; usize::from(options.receive_buffers)];
+        let mut driver = Self { core, options, identity, buffers, free_headers, tokens, held };
         match driver.go(host) {
             Ok(()) => Ok(driver),
             Err(error) => {
@@ -145,7 +148,9 @@ impl NetDriver {
     fn go(&mut self, host: &mut dyn Host) -> Result<(), ProbeError> {
         host.write(self.buffers.headers, &vec![0; self.buffers.headers_bytes as usize]);
         for buffer in 0..self.options.receive_buffers {
-            self.post(host, buffer).map_err(ProbeError::Receive)?;
+            if !self.held[usize::from(buffer)] {
+                self.post(host, buffer).map_err(ProbeError::Receive)?;
+            }
         }
         self.core.go(host)?;
         self.core.kick(host);
@@ -244,6 +249,7 @@ impl NetDriver {
         let whole = [Segment { address, len: self.options.receive_buffer_bytes }];
         let queue = &mut self.core.slots[RECEIVE].queue;
         queue.add(host, &mut self.core.dma, &[], &whole, u64::from(buffer))?;
+        self.held[usize::from(buffer)] = false;
         self.core.counters.requests += 1;
         Ok(())
     }
@@ -290,6 +296,7 @@ impl NetDriver {
             match used.len.checked_sub(HEADER_BYTES as u32) {
                 Some(len) => {
                     let address = self.buffer(buffer) + HEADER_BYTES;
+                    self.held[usize::from(buffer)] = true;
                     events.received.push(Received { address, len, buffer });
                 }
                 None => {
@@ -307,7 +314,7 @@ impl NetDriver {
     }
 
     /// Resets the device and starts it again with an empty transmit queue; gives the tokens of the
-    /// packets that were lost. All packets received before must have been recycled.
+    /// packets that were lost. Packets received before stay the caller's until recycled.
     pub fn restart(&mut self, host: &mut dyn Host) -> Result<Vec<u64>, DriverError> {
         let lost = self.core.restart(host)?;
         let slots: Vec<u16> = lost
@@ -328,8 +335,9 @@ impl NetDriver {
     pub fn remove(self, host: &mut dyn Host) -> Result<Removed, DriverError> {
         let pages = self.core.pages.clone();
         let posted = usize::from(self.core.slots[RECEIVE].queue.outstanding());
-        let mut removed = self.core.remove(host)?;
+        let removed = self.core.remove(host);
         self.buffers.free(&pages).map_err(crate::dma::DmaError::from)?;
+        let mut removed = removed?;
         removed.unfinished.drain(..posted.min(removed.unfinished.len()));
         for slot in &mut removed.unfinished {
             *slot = self.tokens[*slot as usize];

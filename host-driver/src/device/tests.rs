@@ -167,6 +167,56 @@ fn a_vector_that_does_not_read_back_is_an_error_and_nothing_leaks() {
     assert_eq!(pages.in_use_bytes(), 0);
 }
 
+/// PCI-MSIX-DRV-01, PCI-CCN-DRV-01: all events share the one vector there is.
+#[test]
+fn a_table_of_a_single_vector_serves_all_events() {
+    let mut host = FakeHost::new(Card::net());
+    host.card.config[0x42] = 0;
+    let pages = pages();
+    let context = context(&mut host, &pages, None, DriverConfig::default());
+    let mut driver =
+        NetDriver::probe(&mut host, context, net::NetOptions::default()).expect("good");
+    driver.send(&mut host, BUFFER, 64, 1).expect("room");
+    driver.kick(&mut host);
+    let deadline = host.soon();
+    assert_eq!(driver.wait(&mut host, deadline), Ok(true));
+    host.card.status |= status::DEVICE_NEEDS_RESET;
+    driver.poll(&mut host, &mut NetEvents::default()).expect("two packets");
+    host.pending.push_back(pcie_sim::host::Vector(1));
+    assert!(matches!(driver.wait(&mut host, deadline), Err(DriverError::NeedsReset { .. })));
+}
+
+/// STAT-DRV-04.
+#[test]
+fn after_a_restart_packets_flow_again_and_held_ones_stay_the_callers() {
+    let mut host = FakeHost::new(Card::net());
+    let pages = pages();
+    let context =
+        context(&mut host, &pages, None, DriverConfig { queue_size: 4, ..DriverConfig::default() });
+    let mut driver =
+        NetDriver::probe(&mut host, context, net::NetOptions::default()).expect("good");
+    let mut events = NetEvents::default();
+    for token in 0..2 {
+        driver.send(&mut host, BUFFER, 64, token).expect("room");
+    }
+    driver.kick(&mut host);
+    driver.poll(&mut host, &mut events).expect("packets");
+    assert_eq!(events.received.len(), 2);
+    host.card.script.hold = true;
+    driver.send(&mut host, BUFFER, 64, 9).expect("room");
+    assert_eq!(driver.restart(&mut host), Ok(vec![9]));
+    host.card.script.hold = false;
+    for packet in events.received.drain(..) {
+        driver.recycle(&mut host, packet).expect("its place in the queue is free");
+    }
+    driver.send(&mut host, BUFFER, 64, 10).expect("room");
+    driver.kick(&mut host);
+    driver.poll(&mut host, &mut events).expect("packets");
+    assert_eq!((events.sent, events.received.len()), (vec![0, 1, 10], 1));
+    let removed = driver.remove(&mut host).expect("nothing is left");
+    assert_eq!((removed.findings, pages.in_use_bytes()), (vec![], 0));
+}
+
 /// CFGSP-DRV-02.
 #[test]
 fn a_configuration_that_never_rests_is_an_error() {

@@ -7,11 +7,19 @@
 //! A [`Mapping`] is consumed when it is unmapped, so unmapping twice does not compile, and a failed map
 //! is an `Err`, so using an address nobody gave does not compile either:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0382
 //! # use host_driver::dma::{Dma, Mapping};
 //! # use pcie_sim::host::Host;
 //! fn twice(dma: &mut Dma, host: &mut dyn Host, mapping: Mapping) {
 //!     let _ = dma.unmap(host, mapping);
+//!     let _ = dma.unmap(host, mapping);
+//! }
+//! ```
+//!
+//! ```
+//! # use host_driver::dma::{Dma, Mapping};
+//! # use pcie_sim::host::Host;
+//! fn once(dma: &mut Dma, host: &mut dyn Host, mapping: Mapping) {
 //!     let _ = dma.unmap(host, mapping);
 //! }
 //! ```

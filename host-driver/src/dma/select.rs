@@ -23,6 +23,8 @@ pub struct DeviceFacts {
     pub access_platform: bool,
     /// The addresses it can put on its bus.
     pub mask: u64,
+    /// The other side is a hypervisor that reaches memory past all translation.
+    pub bypassing_hypervisor: bool,
 }
 
 /// What a platform may replace the choice with: `Ok(None)` keeps it.
@@ -48,6 +50,8 @@ pub struct PlatformDma {
     pub translation: Translation,
     /// Replaces the choice ("arch hook").
     pub hook: Option<Hook>,
+    /// The other side is a hypervisor that reaches memory past all translation. Only the hook asks.
+    pub bypassing_hypervisor: bool,
     /// Address bits that a card can drive, when it is fewer than 64.
     pub card_address_bits: Option<u32>,
 }
@@ -56,6 +60,7 @@ impl std::fmt::Debug for PlatformDma {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PlatformDma")
             .field("translation", &self.translation)
+            .field("bypassing_hypervisor", &self.bypassing_hypervisor)
             .field("hook", &self.hook.is_some())
             .field("card_address_bits", &self.card_address_bits)
             .finish()

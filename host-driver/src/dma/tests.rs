@@ -137,7 +137,12 @@ fn the_platform_and_the_negotiated_feature_choose_the_ops_in_one_place() {
         (&none, false, CARD, Some("direct")),
     ];
     for (platform, access_platform, requester, expected) in cases {
-        let facts = DeviceFacts { requester: Some(requester), access_platform, mask: u64::MAX };
+        let facts = DeviceFacts {
+            requester: Some(requester),
+            access_platform,
+            mask: u64::MAX,
+            bypassing_hypervisor: false,
+        };
         let chosen = select(&mut host, &pages, platform, &facts, &[], None);
         assert_eq!(chosen.as_ref().ok().map(Dma::ops_name), expected);
         match chosen {

@@ -131,7 +131,7 @@ pub(crate) fn iommu(host: &mut FakeHost, pages: &Pages) -> IommuUnit {
     let dmar = DmarUnit {
         registers: PhysAddr(VTD),
         scope: None,
-        reserved: vec![0xc000_0000..0xfec0_0000],
+        reserved: Vec::from([0xc000_0000..0xe000_0000, 0xe000_0000..0xfec0_0000]),
         costs: IommuCosts::default(),
     };
     IommuUnit::bring_up(host, pages, dmar).expect("the hardware has what is needed")

@@ -101,37 +101,31 @@ impl PciTransport {
         self.write(host, high, (address >> 32) as u32);
     }
 
-    /// A programmed MSI-X entry that is not in use, made if need be.
+    /// A programmed MSI-X entry: one that is not in use, or, when table or host have no more, the last
+    /// one once again, so that any table size will do (PCI-MSIX-DRV-01).
     fn entry_for(
         &mut self,
         host: &mut dyn Host,
         event: Event,
     ) -> Result<(u16, Vector), TransportError> {
-        let Some(msix) = self.msix else {
-            return Err(TransportError::NoVector { event });
-        };
-        let entry = self.vectors_used;
-        if entry >= msix.entries() {
-            return Err(TransportError::NoVector { event });
-        }
-        let vector = match self.vectors.get(usize::from(entry)) {
-            Some(&vector) => vector,
-            None => {
-                let (vector, message) =
-                    host.allocate_message().ok_or(TransportError::NoVector { event })?;
-                if entry == 0 {
-                    msix.enable(host);
-                }
-                msix.set_entry(host, entry, message);
-                if entry == 0 {
-                    msix.unmask(host);
-                }
-                self.vectors.push(vector);
-                vector
+        let none_left = TransportError::NoVector { event };
+        let msix = self.msix.ok_or(none_left)?;
+        let wanted = self.vectors_used.min(msix.entries() - 1);
+        if usize::from(wanted) >= self.vectors.len()
+            && let Some((vector, message)) = host.allocate_message()
+        {
+            if wanted == 0 {
+                msix.enable(host);
             }
-        };
-        self.vectors_used += 1;
-        Ok((entry, vector))
+            msix.set_entry(host, wanted, message);
+            if wanted == 0 {
+                msix.unmask(host);
+            }
+            self.vectors.push(vector);
+        }
+        let entry = usize::from(wanted).min(self.vectors.len().checked_sub(1).ok_or(none_left)?);
+        self.vectors_used = wanted + 1;
+        Ok((entry as u16, self.vectors[entry]))
     }
 
     /// Maps an event to a vector and looks whether the device took it (PCI-MSIX-DRV-05).
@@ -267,6 +261,15 @@ impl Transport for PciTransport {
             self.write(host, CommonReg::QueueSize, u32::from(setup.size));
         }
         let notify_off = u64::from(self.read(host, CommonReg::QueueNotifyOff));
+        let offset = notify_off * u64::from(self.notify.extra);
+        if offset + 2 > self.notify.len_bytes {
+            let function = self.function.bdf();
+            return Err(TransportError::MissingStructure {
+                function,
+                structure: "notification (long enough)",
+            });
+        }
+        let doorbell = Doorbell::of_queue(self.notify.address + offset, queue);
         let areas = &setup.areas;
         self.write_address(
             host,
@@ -293,15 +296,6 @@ impl Transport for PciTransport {
             None
         };
         self.write(host, CommonReg::QueueEnable, 1);
-        let offset = notify_off * u64::from(self.notify.extra);
-        if offset + 2 > self.notify.len_bytes {
-            let function = self.function.bdf();
-            return Err(TransportError::MissingStructure {
-                function,
-                structure: "notification (long enough)",
-            });
-        }
-        let doorbell = Doorbell::of_queue(self.notify.address + offset, queue);
         Ok(ActiveQueue { doorbell, vector })
     }
 

@@ -121,7 +121,7 @@ impl Area {
                 host.read(start + offset, &mut bytes);
                 u64::from_le_bytes(bytes)
             }
-            CpuView::Device(start) if (start.get() + offset) % 8 == 0 => {
+            CpuView::Device(start) if (start.get() + offset).is_multiple_of(8) => {
                 host.mmio_read(start + offset, Width::W64)
             }
             CpuView::Device(start) => {

@@ -204,7 +204,8 @@ fn the_ring_index_wraps_at_65536_without_a_trace() {
 #[test]
 fn a_lying_card_breaks_the_queue_and_nothing_else() {
     type Lie = fn(&mut Bench, u16);
-    let lies: [(Lie, fn(QueueBroken) -> bool); 5] = [
+    type IsNoticed = fn(QueueBroken) -> bool;
+    let lies: [(Lie, IsNoticed); 5] = [
         (
             |bench, _| bench.card_uses(8, 0),
             |broken| matches!(broken, QueueBroken::BadId { id: 8, .. }),

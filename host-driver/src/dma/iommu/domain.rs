@@ -115,8 +115,14 @@ impl Domain {
             self.space.free(iova, order);
             return Err(error.into());
         }
-        if self.caching_mode {
-            self.forget(host, iova, order)?;
+        if self.caching_mode
+            && let Err(error) = self.forget(host, iova, order)
+        {
+            // The address is given up with it: the hardware may know it.
+            if let Some(tables) = &mut self.tables {
+                tables.unmap(host, iova, count);
+            }
+            return Err(error);
         }
         Ok(iova + offset)
     }

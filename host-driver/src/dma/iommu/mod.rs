@@ -309,9 +309,14 @@ impl Unit {
         host.barrier(Barrier::DmaWrite);
         host.write(entry, &low.to_le_bytes());
         self.domains.insert(requester, domain);
-        self.forget(host, Forget::Context { domain, requester: requester.0 })?;
-        self.forget(host, Forget::Domain { domain })?;
-        Ok(domain)
+        match self.forget_device(host, domain, requester) {
+            Ok(()) => Ok(domain),
+            Err(error) => {
+                // The entry goes again, whether or not the hardware is told so in time.
+                let _ = self.detach(host, requester);
+                Err(error)
+            }
+        }
     }
 
     /// Takes a device out of its domain.
@@ -322,6 +327,15 @@ impl Unit {
         let entry = self.context(host, requester)?;
         host.write(entry, &0u64.to_le_bytes());
         host.write(entry + 8, &0u64.to_le_bytes());
+        self.forget_device(host, domain, requester)
+    }
+
+    fn forget_device(
+        &mut self,
+        host: &mut dyn Host,
+        domain: u16,
+        requester: Bdf,
+    ) -> Result<(), IommuError> {
         self.forget(host, Forget::Context { domain, requester: requester.0 })?;
         self.forget(host, Forget::Domain { domain })
     }
