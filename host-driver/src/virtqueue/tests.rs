@@ -292,6 +292,24 @@ fn with_event_index_the_doorbell_rings_only_when_the_event_is_passed() {
     assert!(bench.queue.prepare_kick(&mut bench.host), "index 3 to 5 does");
 }
 
+/// VQ-ASUP-DRV-06: what must be rung is rung, though the driver cannot see in time what the card asks.
+#[test]
+fn with_the_areas_apart_the_doorbell_rings_always_and_the_wish_for_interrupts_is_read_back() {
+    for event_idx in [false, true] {
+        let mut bench = Bench::new(QueueConfig { event_idx, ..config(8) }, Placement::Hybrid);
+        bench.host.card.script.no_notify = true;
+        for token in 0..4 {
+            bench.add(1, 0, token).expect("room");
+            assert!(bench.queue.prepare_kick(&mut bench.host));
+            assert!(bench.card_takes().is_some());
+        }
+        assert!(!bench.queue.prepare_kick(&mut bench.host), "nothing new");
+        assert_eq!(bench.host.mmio_reads, 0);
+        assert!(!bench.queue.enable_interrupts(&mut bench.host));
+        assert_eq!(bench.host.mmio_reads, 1);
+    }
+}
+
 /// VQ-USUP-DRV-02, -03, -04.
 #[test]
 fn interrupts_are_asked_for_by_flag_or_by_event() {

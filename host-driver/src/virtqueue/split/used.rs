@@ -110,6 +110,11 @@ impl Split {
         }
         self.interrupts = true;
         host.barrier(Barrier::Full);
+        if self.areas_are_apart() {
+            // A read pushes the wish before it to the card, and its answer pushes before it whatever the
+            // card wrote until then. PCIe 5.0 §2.4.1, "Transaction Ordering Rules".
+            self.areas.driver.read_u16(host, virtq::AVAIL_IDX);
+        }
         self.has_used(host)
     }
 
