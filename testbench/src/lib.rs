@@ -1,5 +1,16 @@
-//! testbench
+//! The test bench: wire, drive, watch, judge, measure, tell.
+//!
+//! ```text
+//!   scenario ──▶ RunConfig ──▶ bench ──▶ RunResult ──▶ report
+//!   preset, platform ─▲          │
+//!                                └ machine, card, driver; analyzer and scoreboard watch
+//! ```
 
+pub mod bench;
+pub mod platform;
+pub mod preset;
+pub mod report;
+pub mod scenario;
 pub mod scoreboard;
 pub mod traffic;
 pub mod waves_tap;

@@ -1,0 +1,113 @@
+//! What one run gives back: counts, not ratios, so that whoever adds up runs stays exact.
+
+use std::collections::BTreeMap;
+
+use pcie_sim::iommu::IotlbCounts;
+use pcie_sim::time::{Instant, Span};
+
+/// The time from a request's notification to the driver's knowing that it is done, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Latency {
+    /// The shortest.
+    pub min_ns: u64,
+    /// Half of the requests took no longer.
+    pub p50_ns: u64,
+    /// 90 in a hundred took no longer.
+    pub p90_ns: u64,
+    /// 99 in a hundred took no longer.
+    pub p99_ns: u64,
+    /// 999 in a thousand took no longer.
+    pub p999_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// The mean.
+    pub mean_ns: f64,
+}
+
+/// What the driver asked of the DMA API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DmaApiCounts {
+    /// Mappings made.
+    pub maps: u64,
+    /// Mappings given up.
+    pub unmaps: u64,
+    /// Bytes copied through bounce buffers.
+    pub bounced_bytes: u64,
+}
+
+/// A rule that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    /// The requirement's id, as in `spec/virtio_requirements.csv`, or the name of a rule of the bench.
+    pub rule: String,
+    /// When, in the run's own time.
+    pub time: Instant,
+    /// What was seen, and what should have been.
+    pub message: String,
+}
+
+/// What one run showed. Sums over all its requests.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunResult {
+    /// Requests completed: packets, block commands.
+    pub requests: u64,
+    /// Descriptors the card consumed, as DESIGN.md counts them.
+    pub descriptors: u64,
+    /// Bytes of payload carried: packets, or blocks read and written.
+    pub payload_bytes: u64,
+    /// Memory reads of the card, each with its completions.
+    pub round_trips: u64,
+    /// The sum over requests of each one's serial round trips.
+    pub serial_round_trips: u64,
+    /// Memory reads of the card on the link.
+    pub dma_reads: u64,
+    /// Memory writes of the card on the link, interrupts included.
+    pub dma_writes: u64,
+    /// The same reads and writes by what they were for: `avail_idx`, `descriptor`, `payload_read`, ...
+    pub dma_by_purpose: BTreeMap<String, u64>,
+    /// The CPU's reads of the card's registers and memory, while traffic ran.
+    pub mmio_reads: u64,
+    /// The CPU's writes to the card's registers and memory, while traffic ran.
+    pub mmio_writes: u64,
+    /// Bytes on the wire from card to host, framing included.
+    pub wire_upstream_bytes: u64,
+    /// Bytes on the wire from host to card, framing included.
+    pub wire_downstream_bytes: u64,
+    /// TLPs on the link, both ways.
+    pub tlps: u64,
+    /// How long requests took.
+    pub latency: Latency,
+    /// The simulated time in which the traffic ran, without probe and removal.
+    pub traffic_time: Span,
+    /// All of the simulated time.
+    pub sim_time: Span,
+    /// The IOMMU's cache; zeroes where there is none.
+    pub iotlb: IotlbCounts,
+    /// The driver's mappings.
+    pub dma_api: DmaApiCounts,
+    /// What broke a rule: the scoreboard's, the checker's and DMA debug's findings.
+    pub violations: Vec<Violation>,
+}
+
+/// Why a run has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// What the user gave cannot be used: a capture, a log, an image. Exit status 2.
+    #[error("{0}")]
+    Input(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The bench itself failed. Exit status 3.
+    #[error("{0}")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl RunError {
+    /// The user's input is at fault.
+    pub fn input(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Input(error.into())
+    }
+
+    /// The bench is at fault.
+    pub fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(error.into())
+    }
+}

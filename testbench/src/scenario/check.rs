@@ -1,0 +1,240 @@
+//! What one key alone cannot tell: whether the numbers of a scenario fit together.
+
+use super::config::{BlockSource, Device, Disk, PacketSource, Placement, RunConfig, Workload};
+use super::file::File;
+use super::source::{InputError, Source};
+
+/// The unit in which virtio-blk counts. Virtio 1.4 §5.2.4.
+const SECTOR_BYTES: u64 = 512;
+/// The largest virtqueue. Virtio 1.4 §2.7, "Split Virtqueues".
+const LARGEST_QUEUE: u32 = 32_768;
+/// What a platform needs below the rings: page 0, tables of the IOMMU, the driver's own state.
+const LOW_BYTES: u64 = 1 << 20;
+
+type Complaint = (&'static str, String);
+
+/// Refuses what is wrong whatever the cell of the matrix.
+pub(super) fn file(source: &Source, file: &File) -> Result<(), InputError> {
+    let found = matrix(file)
+        .or_else(|| link(file))
+        .or_else(|| card(file))
+        .or_else(|| traffic(file))
+        .or_else(|| thresholds(file));
+    match found {
+        Some((key, why)) => Err(source.complain(key, why)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what is wrong in one cell.
+pub(super) fn run(source: &Source, run: &RunConfig) -> Result<(), InputError> {
+    match memory(run).or_else(|| workload(run)) {
+        Some((key, why)) => Err(source.complain(key, why)),
+        None => Ok(()),
+    }
+}
+
+fn unless(holds: bool, key: &'static str, why: impl FnOnce() -> String) -> Option<Complaint> {
+    (!holds).then(|| (key, why()))
+}
+
+fn matrix(file: &File) -> Option<Complaint> {
+    let matrix = &file.matrix;
+    let empty = [
+        ("matrix.devices", matrix.devices.is_empty()),
+        ("matrix.formats", matrix.formats.is_empty()),
+        ("matrix.rings", matrix.rings.is_empty()),
+        ("matrix.layouts", matrix.layouts.is_empty()),
+        ("matrix.event_idx", matrix.event_idx.is_empty()),
+    ];
+    let (key, _) = empty.into_iter().find(|(_, empty)| *empty)?;
+    Some((key, "the list is empty, so that there is nothing to run".to_owned()))
+}
+
+fn link(file: &File) -> Option<Complaint> {
+    let link = &file.link;
+    let sizes = [128, 256, 512, 1024, 2048, 4096];
+    let one_of = |value: u16, list: &[u16], key: &'static str| {
+        unless(list.contains(&value), key, || format!("{value} is none of {list:?}"))
+    };
+    one_of(u16::from(link.generation), &[1, 2, 3, 4, 5], "link.generation")
+        .or_else(|| one_of(u16::from(link.width), &[1, 2, 4, 8, 16], "link.width"))
+        .or_else(|| one_of(link.mps, &sizes, "link.mps"))
+        .or_else(|| one_of(link.mrrs, &sizes, "link.mrrs"))
+        .or_else(|| one_of(link.rcb, &[64, 128], "link.rcb"))
+        .or_else(|| credits(file))
+}
+
+/// PCIe 5.0 §2.6.1, "Flow Control Rules": a receiver must at least have room for one TLP of each class.
+fn credits(file: &File) -> Option<Complaint> {
+    let link = &file.link;
+    let largest = u32::from(link.mps) / 16;
+    let sides =
+        [("link.root_credits", link.root_credits), ("link.card_credits", link.card_credits)];
+    for (key, credits) in sides {
+        let headers =
+            [credits.posted_headers, credits.non_posted_headers, credits.completion_headers];
+        let data = [credits.posted_data, credits.completion_data];
+        if headers.contains(&0) || credits.non_posted_data == 0 || data.iter().any(|d| *d < largest)
+        {
+            let why = format!(
+                "each class needs a header credit, non_posted_data 1, and posted_data and \
+                 completion_data at least {largest} for one TLP of mps = {} bytes",
+                link.mps
+            );
+            return Some((key, why));
+        }
+    }
+    None
+}
+
+fn card(file: &File) -> Option<Complaint> {
+    let (card, driver) = (&file.card, &file.driver);
+    let size = card.queue_size;
+    unless(size.is_power_of_two() && size <= LARGEST_QUEUE, "card.queue_size", || {
+        format!("{size} is not a power of two of at most {LARGEST_QUEUE}")
+    })
+    .or_else(|| {
+        unless((1..=1000).contains(&card.clock_mhz), "card.clock_mhz", || {
+            format!("{} is not between 1 and 1000", card.clock_mhz)
+        })
+    })
+    .or_else(|| {
+        unless((1..=1024).contains(&card.reads_in_flight), "card.reads_in_flight", || {
+            format!("{} is not between 1 and 1024, the number of tags", card.reads_in_flight)
+        })
+    })
+    .or_else(|| {
+        unless((1..=256).contains(&card.descriptor_prefetch), "card.descriptor_prefetch", || {
+            format!("{} is not between 1 and 256", card.descriptor_prefetch)
+        })
+    })
+    .or_else(|| {
+        unless((1..=256).contains(&card.completion_batch), "card.completion_batch", || {
+            format!("{} is not between 1 and 256", card.completion_batch)
+        })
+    })
+    .or_else(|| {
+        let bytes = card.memory.0;
+        unless(bytes.is_power_of_two() && (4096..=1 << 32).contains(&bytes), "card.memory", || {
+            format!("{} is not a power of two between 4 KiB and 4 GiB", card.memory)
+        })
+    })
+    .or_else(|| {
+        unless(driver.queue_depth >= 1, "driver.queue_depth", || "it must be at least 1".to_owned())
+    })
+    .or_else(|| {
+        let fits = (1..=driver.queue_depth).contains(&driver.kick_batch);
+        unless(fits, "driver.kick_batch", || {
+            format!(
+                "{} is not between 1 and driver.queue_depth = {}: the driver would wait for \
+                 requests that it never announced",
+                driver.kick_batch, driver.queue_depth
+            )
+        })
+    })
+}
+
+fn traffic(file: &File) -> Option<Complaint> {
+    let both = || "give one of the two, not both".to_owned();
+    unless(file.net.pcap.is_none() || file.net.synthetic.is_none(), "net.synthetic", both)
+        .or_else(|| {
+            unless(file.blk.log.is_none() || file.blk.synthetic.is_none(), "blk.synthetic", both)
+        })
+        .or_else(|| {
+            unless(file.blk.disk.is_none() || file.blk.disk_size.is_none(), "blk.disk_size", both)
+        })
+        .or_else(|| {
+            let fine = file.net.cable_delay_ns <= 1_000_000_000;
+            unless(fine, "net.cable_delay_ns", || "it is longer than a second".to_owned())
+        })
+}
+
+fn thresholds(file: &File) -> Option<Complaint> {
+    let vague = file
+        .threshold
+        .iter()
+        .find(|threshold| threshold.at_most.is_none() && threshold.at_least.is_none())?;
+    Some(("threshold", format!("`{}` has neither at_most nor at_least", vague.figure)))
+}
+
+/// Bytes of one split virtqueue of `size` entries: driver side, and device side. Each area starts a
+/// page of its own. Virtio 1.4 §2.7, "Split Virtqueues".
+fn queue_bytes(size: u16) -> (u64, u64) {
+    let size = u64::from(size);
+    let page = |bytes: u64| bytes.next_multiple_of(4096);
+    (page(16 * size) + page(6 + 2 * size), page(6 + 8 * size))
+}
+
+/// Bytes that a run's rings take in host memory and on the card.
+#[must_use]
+pub fn rings_bytes(run: &RunConfig) -> (u64, u64) {
+    let queues = match run.device {
+        Device::Blk => 1,
+        Device::Net => 2,
+    };
+    let (driver_side, device_side) = queue_bytes(run.card.queue_size);
+    match run.placement {
+        Placement::Host => (queues * (driver_side + device_side), 0),
+        Placement::Hybrid => (queues * device_side, queues * driver_side),
+        Placement::Card => (0, queues * (driver_side + device_side)),
+    }
+}
+
+fn memory(run: &RunConfig) -> Option<Complaint> {
+    let (host, card) = rings_bytes(run);
+    let name = run.name();
+    let needed = host + LOW_BYTES;
+    unless(run.host.ram_bytes >= needed, "host.ram", || {
+        format!(
+            "{} bytes are too small for the rings: {name} needs {needed} ({host} for rings of {} \
+             entries, {LOW_BYTES} for everything below them)",
+            run.host.ram_bytes, run.card.queue_size
+        )
+    })
+    .or_else(|| {
+        unless(run.host.ram_bytes.is_multiple_of(4096), "host.ram", || {
+            format!("{} bytes are not whole pages of 4 KiB", run.host.ram_bytes)
+        })
+    })
+    .or_else(|| {
+        unless(run.card.memory_bytes >= card, "card.memory", || {
+            format!(
+                "{} bytes are too small for the rings: {name} needs {card}",
+                run.card.memory_bytes
+            )
+        })
+    })
+}
+
+fn workload(run: &RunConfig) -> Option<Complaint> {
+    match &run.workload {
+        Workload::Net(net) => match net.source {
+            PacketSource::Synthetic { bytes, .. } => {
+                unless((14..=9216).contains(&bytes), "net.synthetic.bytes", || {
+                    format!("{bytes} is not the length of an Ethernet frame, 14 to 9216")
+                })
+            }
+            PacketSource::Recorded | PacketSource::Capture(_) => None,
+        },
+        Workload::Blk(blk) => disk(&blk.disk).or_else(|| match blk.source {
+            BlockSource::Synthetic { bytes, .. } => {
+                let whole = bytes > 0 && u64::from(bytes).is_multiple_of(SECTOR_BYTES);
+                unless(whole && bytes <= 1 << 20, "blk.synthetic.bytes", || {
+                    format!("{bytes} is not a multiple of the sector, 512 bytes, up to 1 MiB")
+                })
+            }
+            BlockSource::Recorded | BlockSource::Log(_) => None,
+        }),
+    }
+}
+
+fn disk(disk: &Disk) -> Option<Complaint> {
+    let (key, bytes) = match disk {
+        Disk::Memory { bytes } => ("blk.disk_size", *bytes),
+        Disk::Image { bytes, .. } => ("blk.disk", *bytes),
+    };
+    unless(bytes > 0 && bytes.is_multiple_of(SECTOR_BYTES), key, || {
+        format!("the disk's {bytes} bytes are not a multiple of the sector, 512 bytes")
+    })
+}

@@ -1,0 +1,312 @@
+//! One run, resolved: every choice made, every number with its unit, nothing left to look up.
+//!
+//! A scenario file names a matrix; [`super::Scenario::runs`] turns it into these, one per cell. What runs
+//! one of them is [`crate::bench`]; what it gives back is [`crate::report::RunResult`].
+
+use std::path::PathBuf;
+
+use pcie_sim::time::Span;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::platform::Platform;
+use crate::preset::Timing;
+
+/// Which virtio device the card is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// A block device, backed by a file or memory.
+    Blk,
+    /// A network card; what goes out comes back in.
+    Net,
+}
+
+/// Which of virtio's two ring formats is used.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum RingFormat {
+    /// Split virtqueues. Virtio 1.4 §2.7.
+    Split,
+}
+
+/// Where the rings live. The buffers are in host memory in each case.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// All three areas in host memory.
+    Host,
+    /// Descriptors and driver area on the card, device area in host memory.
+    Hybrid,
+    /// All three areas on the card; the CPU polls the device area by MMIO reads.
+    Card,
+}
+
+/// How a request's buffers are described.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// Descriptors in the ring, chained.
+    Direct,
+    /// One descriptor in the ring which points at a table.
+    Indirect,
+}
+
+/// How the driver learns that a request is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CompletionMode {
+    /// By MSI-X interrupt.
+    Interrupt,
+    /// By looking at the used index.
+    Poll,
+}
+
+/// Flow control credits that one receiver grants when the link comes up. PCIe 5.0 §2.6.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credits {
+    /// Posted requests.
+    pub posted_headers: u32,
+    /// Their data, in units of 16 bytes.
+    pub posted_data: u32,
+    /// Non-posted requests.
+    pub non_posted_headers: u32,
+    /// Their data, in units of 16 bytes.
+    pub non_posted_data: u32,
+    /// Completions.
+    pub completion_headers: u32,
+    /// Their data, in units of 16 bytes.
+    pub completion_data: u32,
+}
+
+/// The link between root port and card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// Generation, 1 to 5.
+    pub generation: u8,
+    /// Lanes: 1, 2, 4, 8 or 16.
+    pub width: u8,
+    /// Maximum payload of a TLP in bytes, 128 to 4096.
+    pub mps_bytes: u16,
+    /// Largest read request of the card in bytes, 128 to 4096.
+    pub mrrs_bytes: u16,
+    /// Where completions are cut, in bytes: 64 or 128.
+    pub rcb_bytes: u16,
+    /// What the root port grants the card.
+    pub root_credits: Credits,
+    /// What the card grants the root port.
+    pub card_credits: Credits,
+}
+
+/// The computer the card is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostConfig {
+    /// Bytes of RAM, from address 0.
+    pub ram_bytes: u64,
+    /// The file that stands for RAM; anonymous memory when there is none.
+    pub ram_file: Option<PathBuf>,
+}
+
+/// The card model's own choices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardConfig {
+    /// Its clock, in MHz.
+    pub clock_mhz: u32,
+    /// Entries it offers per virtqueue.
+    pub queue_size: u16,
+    /// DMA reads it may have under way at once.
+    pub reads_in_flight: u16,
+    /// Descriptors it fetches with one read.
+    pub descriptor_prefetch: u16,
+    /// Used elements it gathers before it writes them.
+    pub completion_batch: u16,
+    /// It never reads the suppression word, and always interrupts.
+    pub always_interrupt: bool,
+    /// Bytes of on-card memory behind its own BAR, a power of two.
+    pub memory_bytes: u64,
+    /// It offers `VIRTIO_F_ACCESS_PLATFORM`.
+    pub access_platform: bool,
+}
+
+/// What the driver does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriverConfig {
+    /// Requests under way at once.
+    pub queue_depth: u16,
+    /// How it learns of completions.
+    pub completion: CompletionMode,
+    /// Requests made available before one notification.
+    pub kick_batch: u16,
+}
+
+/// Where a net run's packets come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PacketSource {
+    /// The capture that the project ships.
+    Recorded,
+    /// A capture, pcap or pcapng, streamed.
+    Capture(PathBuf),
+    /// Packets of one length and seeded contents.
+    Synthetic {
+        /// How many.
+        packets: u64,
+        /// Bytes of each, Ethernet header included.
+        bytes: u32,
+    },
+}
+
+/// What a net run carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetWorkload {
+    /// The packets.
+    pub source: PacketSource,
+    /// Stop after so many packets.
+    pub max_packets: Option<u64>,
+    /// One way through the cable which brings them back.
+    pub cable_delay: Span,
+}
+
+/// Where a blk run's commands come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlockSource {
+    /// The log that the project ships.
+    Recorded,
+    /// A fio iolog, version 2 or 3, streamed.
+    Log(PathBuf),
+    /// Writes and reads by turns, at seeded places.
+    Synthetic {
+        /// How many commands.
+        requests: u64,
+        /// Bytes of each, a multiple of the sector.
+        bytes: u32,
+    },
+}
+
+/// What stands behind the block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disk {
+    /// Zeroed memory.
+    Memory {
+        /// Its size, a multiple of 512.
+        bytes: u64,
+    },
+    /// An image; a run works on a private copy of its pages and never changes the file.
+    Image {
+        /// Where it is.
+        path: PathBuf,
+        /// Its size, a multiple of 512.
+        bytes: u64,
+    },
+}
+
+/// What a blk run carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlkWorkload {
+    /// The commands.
+    pub source: BlockSource,
+    /// Stop after so many commands.
+    pub max_requests: Option<u64>,
+    /// The medium.
+    pub disk: Disk,
+}
+
+/// What a run carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Workload {
+    /// Block commands.
+    Blk(BlkWorkload),
+    /// Packets.
+    Net(NetWorkload),
+}
+
+/// The format of a wave file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaveFormat {
+    /// GTKWave's fast signal trace.
+    Fst,
+    /// Value change dump. IEEE 1364-2001 §18.
+    Vcd,
+}
+
+/// A wave file to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaveFile {
+    /// Where: a temporary name, which the command renames when every run has ended well.
+    pub path: PathBuf,
+    /// How.
+    pub format: WaveFormat,
+}
+
+/// One run, with every choice made.
+#[derive(Debug, Clone)]
+pub struct RunConfig {
+    /// The host's ways with addresses.
+    pub platform: &'static Platform,
+    /// The device.
+    pub device: Device,
+    /// The format of its rings.
+    pub ring: RingFormat,
+    /// Where they live.
+    pub placement: Placement,
+    /// How buffers are described.
+    pub layout: Layout,
+    /// `VIRTIO_F_EVENT_IDX` is negotiated.
+    pub event_idx: bool,
+    /// The seed of everything drawn by lot.
+    pub seed: u64,
+    /// The link.
+    pub link: LinkConfig,
+    /// The host.
+    pub host: HostConfig,
+    /// The card.
+    pub card: CardConfig,
+    /// The driver.
+    pub driver: DriverConfig,
+    /// What takes how long.
+    pub timing: Timing,
+    /// What is carried.
+    pub workload: Workload,
+    /// Where to write one TLP a line (a temporary name); nowhere when `None`.
+    pub trace: Option<PathBuf>,
+    /// Where to write waves; nowhere when `None`.
+    pub waves: Option<WaveFile>,
+}
+
+impl RunConfig {
+    /// The run's name in every report:
+    /// `RING/PLACEMENT/LAYOUT[+event_idx]/DEVICE/PLATFORM`, for example `split/host/direct/blk/x86-vtd`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let event_idx = if self.event_idx { "+event_idx" } else { "" };
+        format!(
+            "{}/{}/{}{event_idx}/{}/{}",
+            self.ring, self.placement, self.layout, self.device, self.platform.id
+        )
+    }
+}
+
+macro_rules! shown_as {
+    ($($kind:ident { $($variant:ident => $text:literal),* $(,)? })*) => {$(
+        impl std::fmt::Display for $kind {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(match self { $(Self::$variant => $text),* })
+            }
+        }
+    )*};
+}
+
+shown_as! {
+    Device { Blk => "blk", Net => "net" }
+    RingFormat { Split => "split" }
+    Placement { Host => "host", Hybrid => "hybrid", Card => "card" }
+    Layout { Direct => "direct", Indirect => "indirect" }
+}
