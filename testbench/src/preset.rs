@@ -14,6 +14,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use pcie_sim::link::{Generation, LinkTiming};
+use pcie_sim::root::{CpuTiming, RootTiming};
 use pcie_sim::time::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,7 +32,7 @@ const BUILT_IN: &[(&str, &str)] =
 pub struct Quantity {
     /// The figure.
     pub value: f64,
-    /// `ps`, `ns` or `us` for a time, `cycles` of the card's clock, or `count`.
+    /// `ps`, `ns`, `us` or `ms` for a time, `cycles` of the card's clock, or `count`.
     pub unit: String,
     /// Where the figure comes from; one that nobody measured begins with `assumed`.
     pub source: String,
@@ -53,7 +55,8 @@ trait Measured: Sized {
 }
 
 impl Measured for Span {
-    const UNITS: &'static [(&'static str, f64)] = &[("ps", 1.0), ("ns", 1e3), ("us", 1e6)];
+    const UNITS: &'static [(&'static str, f64)] =
+        &[("ps", 1.0), ("ns", 1e3), ("us", 1e6), ("ms", 1e9)];
     const LARGEST: f64 = 3.6e15;
     fn from_base(value: f64) -> Self {
         Self::from_ps(value as u64)
@@ -133,58 +136,82 @@ macro_rules! timing {
 }
 
 timing! {
-    /// One way through the link, pin to pin, both ends' logic included.
+    /// One way through the link: wire, retimers, both sides' physical and data link layers.
     link_propagation: Span = "link.propagation";
-    /// From the last symbol of a card's read request at the root port to its first completion's start.
+    /// From a receiver's freeing of a buffer until the sender may use the credit.
+    link_credit_return: Span = "link.credit_return";
+    /// A request of the card, from the root port's receive buffer to the memory system.
+    root_inbound: Span = "root.inbound";
+    /// Reading host memory for the card, up to the first completion at the transmitter.
     root_memory_read: Span = "root.memory_read";
-    /// From the last symbol of a card's write at the root port to the CPU's being able to see it.
+    /// Writing host memory for the card, until the CPU and later reads see it.
     root_memory_write: Span = "root.memory_write";
-    /// One way between a CPU core and the root port, for MMIO.
-    root_mmio: Span = "root.mmio";
-    /// CPU time of one uncached write; the next cannot leave earlier.
+    /// A request of the CPU, from the core to the root port's transmitter.
+    root_outbound: Span = "root.outbound";
+    /// A completion for the CPU, from the root port's receive buffer to the core.
+    root_completion: Span = "root.completion";
+    /// From an MSI-X write's turn in memory order to the first instruction of its handler.
+    root_interrupt_delivery: Span = "root.interrupt_delivery";
+    /// How long the root complex waits for a completion.
+    root_completion_timeout: Span = "root.completion_timeout";
+    /// The core's time for an uncached write, before it may go on.
     cpu_mmio_write: Span = "cpu.mmio_write";
-    /// CPU time of one write-combined burst of up to 64 bytes.
-    cpu_write_combined: Span = "cpu.write_combined";
-    /// CPU time of one access to memory that its cache holds.
-    cpu_memory: Span = "cpu.memory";
-    /// CPU time of one access to a cache line that a device wrote.
-    cpu_memory_miss: Span = "cpu.memory_miss";
-    /// CPU time of one memory barrier.
-    cpu_barrier: Span = "cpu.barrier";
-    /// From an interrupt message's arrival to its handler's first instruction.
-    cpu_interrupt: Span = "cpu.interrupt";
-    /// CPU time that the driver spends on one request, besides its memory accesses.
-    cpu_request: Span = "cpu.request";
-    /// CPU time of one mapping through an IOMMU, besides its memory and register accesses.
-    cpu_dma_map: Span = "cpu.dma_map";
-    /// CPU time of giving one up, besides its memory and register accesses.
-    cpu_dma_unmap: Span = "cpu.dma_unmap";
+    /// The core's time for one burst of up to 64 bytes out of a write-combining buffer.
+    cpu_write_combined_burst: Span = "cpu.write_combined_burst";
+    /// Reading a register of the root complex itself, the IOMMU's.
+    cpu_local_register: Span = "cpu.local_register";
+    /// Seeing, in a spinning loop, that a device changed a cache line.
+    cpu_spin_notice: Span = "cpu.spin_notice";
+    /// The driver's time for one request, besides its accesses.
+    driver_request: Span = "driver.request";
+    /// The driver's time for one mapping through an IOMMU, besides its accesses.
+    driver_iommu_map: Span = "driver.iommu_map";
+    /// The driver's time for giving one up, besides its accesses.
+    driver_iommu_unmap: Span = "driver.iommu_unmap";
     /// Translations that the IOTLB holds.
     iommu_iotlb_entries: u32 = "iommu.iotlb_entries";
-    /// What a translation found in the IOTLB adds to a DMA.
-    iommu_iotlb_hit: Span = "iommu.iotlb_hit";
-    /// What a translation that needs a walk adds to a DMA.
-    iommu_iotlb_miss: Span = "iommu.iotlb_miss";
-    /// Walks under way at once.
-    iommu_walks: u32 = "iommu.walks";
-    /// From an invalidation descriptor's being queued to its being done.
-    iommu_invalidation: Span = "iommu.invalidation";
-    /// On the card: from a register read's arrival to its completion.
-    card_mmio_read: Cycles = "card.mmio_read";
-    /// On the card: from a notification's arrival to the first ring access.
+    /// A request whose translation is in the IOTLB; part of every other request too.
+    iommu_hit: Span = "iommu.hit";
+    /// Each read of a root or context entry.
+    iommu_context_walk_read: Span = "iommu.context_walk_read";
+    /// Each read of a page table's entry.
+    iommu_page_walk_read: Span = "iommu.page_walk_read";
+    /// From a write to the global command register to the status register's change.
+    iommu_command: Span = "iommu.command";
+    /// Fetching an invalidation descriptor.
+    iommu_descriptor_fetch: Span = "iommu.descriptor_fetch";
+    /// Dropping context entries.
+    iommu_context_invalidation: Span = "iommu.context_invalidation";
+    /// Dropping all translations, or those of a domain.
+    iommu_iotlb_invalidation: Span = "iommu.iotlb_invalidation";
+    /// Dropping the translations of some pages.
+    iommu_page_invalidation: Span = "iommu.page_invalidation";
+    /// A wait descriptor: its status write's reaching memory.
+    iommu_wait: Span = "iommu.wait";
+    /// On the card: from a request for a register or on-card memory to its completion.
+    card_register_access: Cycles = "card.register_access";
+    /// On the card: from a doorbell's arrival to the decision to fetch.
     card_doorbell: Cycles = "card.doorbell";
-    /// On the card: from wanting a DMA to its request's start.
-    card_dma_issue: Cycles = "card.dma_issue";
-    /// On the card: from a completion's arrival to its data's being understood.
+    /// On the card: to understand an index, a ring entry, a descriptor.
     card_parse: Cycles = "card.parse";
-    /// On the card: one access to ring memory of its own.
-    card_local_memory: Cycles = "card.local_memory";
-    /// On the card: from a request's last byte to its used element.
-    card_complete: Cycles = "card.complete";
-    /// On the card: from the used index to the interrupt message.
+    /// On the card: from the decision to read to the request at the pins.
+    card_dma_read_issue: Cycles = "card.dma_read_issue";
+    /// On the card: from a completion's last byte to its use.
+    card_dma_completion: Cycles = "card.dma_completion";
+    /// On the card: one access to its own memory.
+    card_local_access: Cycles = "card.local_access";
+    /// On the card: between a packet's last byte and the cable, each way.
+    card_net_processing: Cycles = "card.net_processing";
+    /// On the card: from a block command's last byte to its result, the medium included.
+    card_blk_processing: Cycles = "card.blk_processing";
+    /// On the card: added to a request's processing for each 16 bytes.
+    card_per_16_bytes: Cycles = "card.per_16_bytes";
+    /// On the card: from a request's end to the write of its used element.
+    card_used_write: Cycles = "card.used_write";
+    /// On the card: from the decision to interrupt to the message.
     card_interrupt: Cycles = "card.interrupt";
-    /// On the card: what the medium takes for one block command.
-    card_medium: Span = "card.medium";
+    /// On the card: how long a read may stay unanswered.
+    card_completion_timeout: Span = "card.completion_timeout";
 }
 
 impl Timing {
@@ -215,6 +242,42 @@ impl Timing {
                 source.complain(key, why)
             }
         })
+    }
+
+    /// The link's share, for one of this speed.
+    #[must_use]
+    pub const fn link(&self, generation: Generation, lanes: u8) -> LinkTiming {
+        LinkTiming {
+            generation,
+            lanes,
+            propagation: self.link_propagation,
+            credit_return: self.link_credit_return,
+        }
+    }
+
+    /// The root complex's share.
+    #[must_use]
+    pub const fn root(&self) -> RootTiming {
+        RootTiming {
+            inbound: self.root_inbound,
+            memory_read: self.root_memory_read,
+            memory_write: self.root_memory_write,
+            outbound: self.root_outbound,
+            completion: self.root_completion,
+            interrupt_delivery: self.root_interrupt_delivery,
+            completion_timeout: self.root_completion_timeout,
+        }
+    }
+
+    /// The CPU's share.
+    #[must_use]
+    pub const fn cpu(&self) -> CpuTiming {
+        CpuTiming {
+            mmio_write: self.cpu_mmio_write,
+            write_combined_burst: self.cpu_write_combined_burst,
+            local_register: self.cpu_local_register,
+            spin_notice: self.cpu_spin_notice,
+        }
     }
 
     /// The values that nobody measured, by key.
@@ -299,9 +362,9 @@ mod tests {
     #[test]
     fn the_default_preset_is_complete_and_says_what_it_assumes() {
         let timing = Timing::load(Timing::DEFAULT, &scenario(), &BTreeMap::new()).unwrap();
-        assert_eq!(timing.iommu_iotlb_miss, Span::from_ns(270));
-        assert!(timing.assumptions().any(|(key, _)| key == "cpu.interrupt"));
-        assert!(!timing.assumptions().any(|(key, _)| key == "iommu.iotlb_miss"));
+        assert_eq!(timing.iommu_iotlb_entries, 118);
+        assert!(timing.assumptions().any(|(key, _)| key == "root.interrupt_delivery"));
+        assert!(!timing.assumptions().any(|(key, _)| key == "iommu.iotlb_entries"));
     }
 
     #[test]
@@ -316,7 +379,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "s.toml:4: timing.set.link.propagation: unit `cycles` does not suit link.propagation; \
-             there are: ps, ns, us"
+             there are: ps, ns, us, ms"
         );
     }
 

@@ -1,7 +1,7 @@
 //! What one key alone cannot tell: whether the numbers of a scenario fit together.
 
 use super::config::{BlockSource, Device, Disk, PacketSource, Placement, RunConfig, Workload};
-use super::file::File;
+use super::file::{Buffers, File};
 use super::source::{InputError, Source};
 
 /// The unit in which virtio-blk counts. Virtio 1.4 §5.2.4.
@@ -24,6 +24,18 @@ pub(super) fn file(source: &Source, file: &File) -> Result<(), InputError> {
         Some((key, why)) => Err(source.complain(key, why)),
         None => Ok(()),
     }
+}
+
+/// Refuses what does not go together with there being several runs.
+pub(super) fn whole(source: &Source, runs: &[RunConfig]) -> Result<(), InputError> {
+    if runs.len() > 1 && runs[0].host.ram_file.is_some() {
+        let why = format!(
+            "one file cannot stand for the RAM of {} runs at once; narrow the matrix, or use --only",
+            runs.len()
+        );
+        return Err(source.complain("host.ram_file", why));
+    }
+    Ok(())
 }
 
 /// Refuses what is wrong in one cell.
@@ -62,57 +74,34 @@ fn link(file: &File) -> Option<Complaint> {
         .or_else(|| one_of(link.mps, &sizes, "link.mps"))
         .or_else(|| one_of(link.mrrs, &sizes, "link.mrrs"))
         .or_else(|| one_of(link.rcb, &[64, 128], "link.rcb"))
-        .or_else(|| credits(file))
+        .or_else(|| buffers(file))
 }
 
-/// PCIe 5.0 §2.6.1, "Flow Control Rules": a receiver must at least have room for one TLP of each class.
-fn credits(file: &File) -> Option<Complaint> {
+/// PCIe 5.0 §2.6.1, "Flow Control Rules": a receiver has room for at least one TLP of each class.
+fn buffers(file: &File) -> Option<Complaint> {
     let link = &file.link;
     let largest = u32::from(link.mps) / 16;
     let sides =
-        [("link.root_credits", link.root_credits), ("link.card_credits", link.card_credits)];
-    for (key, credits) in sides {
-        let headers =
-            [credits.posted_headers, credits.non_posted_headers, credits.completion_headers];
-        let data = [credits.posted_data, credits.completion_data];
-        if headers.contains(&0) || credits.non_posted_data == 0 || data.iter().any(|d| *d < largest)
-        {
-            let why = format!(
-                "each class needs a header credit, non_posted_data 1, and posted_data and \
-                 completion_data at least {largest} for one TLP of mps = {} bytes",
+        [("link.root_buffers", link.root_buffers), ("link.card_buffers", link.card_buffers)];
+    sides.into_iter().find_map(|(key, buffers)| {
+        let Buffers { posted, non_posted, completion } = buffers;
+        let headers = [posted, non_posted, completion].iter().all(|class| class.headers >= 1);
+        let data = posted.data.min(completion.data) >= largest && non_posted.data >= 1;
+        unless(headers && data, key, || {
+            format!(
+                "there must be room for one TLP of each class with mps = {} bytes: headers at least \
+                 1, data at least {largest} for posted and completion, 1 for non_posted",
                 link.mps
-            );
-            return Some((key, why));
-        }
-    }
-    None
+            )
+        })
+    })
 }
 
 fn card(file: &File) -> Option<Complaint> {
-    let (card, driver) = (&file.card, &file.driver);
+    let card = &file.card;
     let size = card.queue_size;
     unless(size.is_power_of_two() && size <= LARGEST_QUEUE, "card.queue_size", || {
         format!("{size} is not a power of two of at most {LARGEST_QUEUE}")
-    })
-    .or_else(|| {
-        unless((1..=1000).contains(&card.clock_mhz), "card.clock_mhz", || {
-            format!("{} is not between 1 and 1000", card.clock_mhz)
-        })
-    })
-    .or_else(|| {
-        unless((1..=1024).contains(&card.reads_in_flight), "card.reads_in_flight", || {
-            format!("{} is not between 1 and 1024, the number of tags", card.reads_in_flight)
-        })
-    })
-    .or_else(|| {
-        unless((1..=256).contains(&card.descriptor_prefetch), "card.descriptor_prefetch", || {
-            format!("{} is not between 1 and 256", card.descriptor_prefetch)
-        })
-    })
-    .or_else(|| {
-        unless((1..=256).contains(&card.completion_batch), "card.completion_batch", || {
-            format!("{} is not between 1 and 256", card.completion_batch)
-        })
     })
     .or_else(|| {
         let bytes = card.memory.0;
@@ -121,16 +110,32 @@ fn card(file: &File) -> Option<Complaint> {
         })
     })
     .or_else(|| {
-        unless(driver.queue_depth >= 1, "driver.queue_depth", || "it must be at least 1".to_owned())
+        let fits = !card.always_interrupt || !file.matrix.event_idx.contains(&true);
+        unless(fits, "card.always_interrupt", || {
+            "it is allowed only without event index: set matrix.event_idx = [false]".to_owned()
+        })
     })
-    .or_else(|| {
-        let fits = (1..=driver.queue_depth).contains(&driver.kick_batch);
-        unless(fits, "driver.kick_batch", || {
-            format!(
-                "{} is not between 1 and driver.queue_depth = {}: the driver would wait for \
-                 requests that it never announced",
-                driver.kick_batch, driver.queue_depth
-            )
+    .or_else(|| ranges(file))
+}
+
+fn ranges(file: &File) -> Option<Complaint> {
+    let (card, driver) = (&file.card, &file.driver);
+    let depth = u32::from(driver.queue_depth);
+    // More would never be announced: the driver would wait for what it did not kick.
+    let table = [
+        ("card.clock_mhz", card.clock_mhz, 1, 1000),
+        ("card.contexts", card.contexts.into(), 1, 4096),
+        ("card.datapath_bytes", card.datapath_bytes, 1, 4096),
+        ("card.reads_in_flight", card.reads_in_flight.into(), 1, 256),
+        ("card.descriptor_prefetch", card.descriptor_prefetch.into(), 1, 4096),
+        ("card.completion_batch", card.completion_batch.into(), 1, 4096),
+        ("driver.queue_depth", depth, 1, card.queue_size),
+        ("driver.kick_batch", driver.kick_batch.into(), 1, depth),
+        ("net.cable_gbps", file.net.cable_gbps.unwrap_or(1), 1, 1_000_000),
+    ];
+    table.into_iter().find_map(|(key, value, least, most)| {
+        unless((least..=most).contains(&value), key, || {
+            format!("{value} is not between {least} and {most}")
         })
     })
 }

@@ -70,41 +70,17 @@ pub enum CompletionMode {
     Poll,
 }
 
-/// Flow control credits that one receiver grants when the link comes up. PCIe 5.0 §2.6.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Credits {
-    /// Posted requests.
-    pub posted_headers: u32,
-    /// Their data, in units of 16 bytes.
-    pub posted_data: u32,
-    /// Non-posted requests.
-    pub non_posted_headers: u32,
-    /// Their data, in units of 16 bytes.
-    pub non_posted_data: u32,
-    /// Completions.
-    pub completion_headers: u32,
-    /// Their data, in units of 16 bytes.
-    pub completion_data: u32,
-}
-
-/// The link between root port and card.
+/// The slot: the link between root port and card, and how requests are cut on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkConfig {
-    /// Generation, 1 to 5.
-    pub generation: u8,
-    /// Lanes: 1, 2, 4, 8 or 16.
-    pub width: u8,
+pub struct SlotConfig {
+    /// Speed, length and buffers.
+    pub link: pcie_sim::link::LinkConfig,
     /// Maximum payload of a TLP in bytes, 128 to 4096.
     pub mps_bytes: u16,
     /// Largest read request of the card in bytes, 128 to 4096.
     pub mrrs_bytes: u16,
     /// Where completions are cut, in bytes: 64 or 128.
     pub rcb_bytes: u16,
-    /// What the root port grants the card.
-    pub root_credits: Credits,
-    /// What the card grants the root port.
-    pub card_credits: Credits,
 }
 
 /// The computer the card is plugged into.
@@ -123,6 +99,10 @@ pub struct CardConfig {
     pub clock_mhz: u32,
     /// Entries it offers per virtqueue.
     pub queue_size: u16,
+    /// Requests per queue that it may work on at once.
+    pub contexts: u16,
+    /// Bytes of a TLP that leave it in one cycle.
+    pub datapath_bytes: u32,
     /// DMA reads it may have under way at once.
     pub reads_in_flight: u16,
     /// Descriptors it fetches with one read.
@@ -171,8 +151,10 @@ pub struct NetWorkload {
     pub source: PacketSource,
     /// Stop after so many packets.
     pub max_packets: Option<u64>,
-    /// One way through the cable which brings them back.
+    /// The way through the cable which brings them back.
     pub cable_delay: Span,
+    /// The cable's rate in Gbit/s; without one a packet takes no time of its own.
+    pub cable_gbps: Option<u32>,
 }
 
 /// Where a blk run's commands come from.
@@ -263,8 +245,8 @@ pub struct RunConfig {
     pub event_idx: bool,
     /// The seed of everything drawn by lot.
     pub seed: u64,
-    /// The link.
-    pub link: LinkConfig,
+    /// The link, and how requests are cut.
+    pub slot: SlotConfig,
     /// The host.
     pub host: HostConfig,
     /// The card.

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use pcie_sim::link::credits::ReceiverBuffers;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::config::{CompletionMode, Credits, Device, Layout, Placement, RingFormat};
+use super::config::{CompletionMode, Device, Layout, Placement, RingFormat};
 use crate::preset::{Quantity, Timing};
 
 /// The whole file.
@@ -98,10 +99,10 @@ pub struct Link {
     pub mrrs: u16,
     /// Read completion boundary in bytes.
     pub rcb: u16,
-    /// What the root port grants the card.
-    pub root_credits: Credits,
-    /// What the card grants the root port.
-    pub card_credits: Credits,
+    /// What the root port can hold.
+    pub root_buffers: Buffers,
+    /// What the card can hold.
+    pub card_buffers: Buffers,
 }
 
 impl Default for Link {
@@ -112,22 +113,55 @@ impl Default for Link {
             mps: 256,
             mrrs: 512,
             rcb: 64,
-            root_credits: Credits {
-                posted_headers: 64,
-                posted_data: 512,
-                non_posted_headers: 64,
-                non_posted_data: 64,
-                completion_headers: 128,
-                completion_data: 1024,
-            },
-            card_credits: Credits {
-                posted_headers: 32,
-                posted_data: 256,
-                non_posted_headers: 32,
-                non_posted_data: 32,
-                completion_headers: 128,
-                completion_data: 1024,
-            },
+            root_buffers: Buffers::default(),
+            card_buffers: Buffers::default(),
+        }
+    }
+}
+
+/// Flow control credits that one receiver grants when the link comes up. PCIe 5.0 §2.6.1.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Buffers {
+    /// Memory writes and messages.
+    pub posted: Credits,
+    /// Reads and configuration requests.
+    pub non_posted: Credits,
+    /// Completions.
+    pub completion: Credits,
+}
+
+/// Credits of one class.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credits {
+    /// TLPs.
+    pub headers: u32,
+    /// Units of 16 bytes of data.
+    pub data: u32,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        let ReceiverBuffers { posted, non_posted, completion } = ReceiverBuffers::default();
+        let class = |credits: pcie_sim::link::credits::Credits| Credits {
+            headers: credits.headers,
+            data: credits.data,
+        };
+        Self { posted: class(posted), non_posted: class(non_posted), completion: class(completion) }
+    }
+}
+
+impl From<Buffers> for ReceiverBuffers {
+    fn from(buffers: Buffers) -> Self {
+        let class = |credits: Credits| pcie_sim::link::credits::Credits {
+            headers: credits.headers,
+            data: credits.data,
+        };
+        Self {
+            posted: class(buffers.posted),
+            non_posted: class(buffers.non_posted),
+            completion: class(buffers.completion),
         }
     }
 }
@@ -156,6 +190,10 @@ pub struct Card {
     pub clock_mhz: u32,
     /// Entries per virtqueue.
     pub queue_size: u32,
+    /// Requests per queue worked on at once.
+    pub contexts: u16,
+    /// Bytes of a TLP that leave the card in one cycle.
+    pub datapath_bytes: u32,
     /// DMA reads under way at once.
     pub reads_in_flight: u16,
     /// Descriptors fetched with one read.
@@ -175,7 +213,9 @@ impl Default for Card {
         Self {
             clock_mhz: 250,
             queue_size: 256,
-            reads_in_flight: 32,
+            contexts: 8,
+            datapath_bytes: 32,
+            reads_in_flight: 16,
             descriptor_prefetch: 1,
             completion_batch: 1,
             always_interrupt: false,
@@ -204,7 +244,7 @@ impl Default for Driver {
 }
 
 /// The packets; the capture that the project ships when neither `pcap` nor `synthetic` is given.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Net {
     /// A capture.
@@ -213,8 +253,22 @@ pub struct Net {
     pub synthetic: Option<SyntheticPackets>,
     /// Stop after so many packets.
     pub max_packets: Option<u64>,
-    /// One way through the cable, in nanoseconds.
+    /// The way through the cable, in nanoseconds.
     pub cable_delay_ns: u64,
+    /// The cable's rate in Gbit/s; without one a packet takes no time of its own.
+    pub cable_gbps: Option<u32>,
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Self {
+            pcap: None,
+            synthetic: None,
+            max_packets: None,
+            cable_delay_ns: 500,
+            cable_gbps: None,
+        }
+    }
 }
 
 /// Made-up packets.

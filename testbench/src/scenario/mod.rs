@@ -14,12 +14,13 @@ pub mod source;
 
 use std::path::{Path, PathBuf};
 
+use pcie_sim::link::Generation;
 use pcie_sim::time::Span;
 
 pub use self::check::rings_bytes;
 use self::config::{
-    BlkWorkload, BlockSource, CardConfig, Device, Disk, DriverConfig, HostConfig, LinkConfig,
-    NetWorkload, PacketSource, RunConfig, Workload,
+    BlkWorkload, BlockSource, CardConfig, Device, Disk, DriverConfig, HostConfig, NetWorkload,
+    PacketSource, RunConfig, SlotConfig, Workload,
 };
 pub use self::file::{ByteSize, Threshold};
 use self::file::{File, SyntheticCommands, SyntheticPackets};
@@ -41,6 +42,8 @@ pub struct Overrides {
     pub pcap: Option<PathBuf>,
     /// A fio iolog.
     pub blk_log: Option<PathBuf>,
+    /// Only runs whose name contains this.
+    pub only: Option<String>,
     /// `key=value` pairs, the value in TOML or a bare word.
     pub set: Vec<String>,
 }
@@ -83,7 +86,16 @@ impl Scenario {
         let timing = Timing::load(&file.timing.preset, source, &file.timing.set)?;
         check::file(source, &file)?;
         let cells = Cells { source, file: &file, overrides, timing, platforms: &platforms };
-        let runs = cells.runs()?;
+        let mut runs = cells.runs()?;
+        if let Some(only) = &overrides.only {
+            let names = runs.iter().map(RunConfig::name).collect::<Vec<_>>().join(", ");
+            runs.retain(|run| run.name().contains(only.as_str()));
+            if runs.is_empty() {
+                let why = format!("no run's name contains `{only}`; there are: {names}");
+                return Err(InputError::whole("--only", why));
+            }
+        }
+        check::whole(source, &runs)?;
         for run in &runs {
             check::run(source, run)?;
         }
@@ -215,14 +227,15 @@ impl Cells<'_> {
             layout: config::Layout::Direct,
             event_idx: false,
             seed: self.overrides.seed.unwrap_or(self.file.seed),
-            link: LinkConfig {
-                generation: link.generation,
-                width: link.width,
+            slot: SlotConfig {
+                link: pcie_sim::link::LinkConfig {
+                    timing: self.timing.link(generation(link.generation), link.width),
+                    card_buffers: link.card_buffers.into(),
+                    root_buffers: link.root_buffers.into(),
+                },
                 mps_bytes: link.mps,
                 mrrs_bytes: link.mrrs,
                 rcb_bytes: link.rcb,
-                root_credits: link.root_credits,
-                card_credits: link.card_credits,
             },
             host: HostConfig {
                 ram_bytes: host.ram.0,
@@ -232,6 +245,8 @@ impl Cells<'_> {
                 clock_mhz: card.clock_mhz,
                 // Checked before: a power of two of at most 32,768.
                 queue_size: u16::try_from(card.queue_size).unwrap_or(u16::MAX),
+                contexts: card.contexts,
+                datapath_bytes: card.datapath_bytes,
                 reads_in_flight: card.reads_in_flight,
                 descriptor_prefetch: card.descriptor_prefetch,
                 completion_batch: card.completion_batch,
@@ -257,6 +272,7 @@ impl Cells<'_> {
                 source: self.packets()?,
                 max_packets: self.file.net.max_packets,
                 cable_delay: Span::from_ns(self.file.net.cable_delay_ns),
+                cable_gbps: self.file.net.cable_gbps,
             }),
             Device::Blk => Workload::Blk(BlkWorkload {
                 source: self.commands()?,
@@ -314,6 +330,11 @@ impl Cells<'_> {
         let bytes = std::fs::metadata(&path).map(|metadata| metadata.len()).unwrap_or(0);
         Ok(Disk::Image { path, bytes })
     }
+}
+
+/// Checked before: 1 to 5.
+fn generation(number: u8) -> Generation {
+    Generation::from_number(number).unwrap_or(Generation::Gen3)
 }
 
 /// Refuses a path at which no file can be opened for reading.

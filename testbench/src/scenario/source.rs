@@ -91,7 +91,7 @@ impl Source {
     /// # Errors
     /// With line and key, when it is not TOML or does not fit.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, InputError> {
-        toml::from_str(&self.text).map_err(|error| self.from_toml(&error))
+        toml::from_str(&self.text).map_err(|error| self.misfit(&error))
     }
 
     /// A complaint about the key at `path`, which need not be in the text: then its nearest parent's
@@ -106,7 +106,7 @@ impl Source {
         }
     }
 
-    fn from_toml(&self, error: &toml::de::Error) -> InputError {
+    fn misfit(&self, error: &toml::de::Error) -> InputError {
         let offset = error.span().map(|span| span.start);
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
         InputError {
