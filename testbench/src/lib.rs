@@ -7,6 +7,8 @@
 //! ```
 
 pub mod bench;
+pub mod cli;
+pub mod parallel;
 pub mod platform;
 pub mod preset;
 pub mod report;

@@ -57,6 +57,8 @@ pub struct Scenario {
     pub seed: u64,
     /// The machines.
     pub platforms: Vec<&'static Platform>,
+    /// What takes how long.
+    pub timing: Timing,
     /// What must be reached.
     pub thresholds: Vec<Threshold>,
     /// One run for each cell of the matrix, in the order of the report.
@@ -85,7 +87,8 @@ impl Scenario {
         let platforms = platforms(source, &file, &overrides.platforms)?;
         let timing = Timing::load(&file.timing.preset, source, &file.timing.set)?;
         check::file(source, &file)?;
-        let cells = Cells { source, file: &file, overrides, timing, platforms: &platforms };
+        let cells =
+            Cells { source, file: &file, overrides, timing: &timing, platforms: &platforms };
         let mut runs = cells.runs()?;
         if let Some(only) = &overrides.only {
             let names = runs.iter().map(RunConfig::name).collect::<Vec<_>>().join(", ");
@@ -103,6 +106,7 @@ impl Scenario {
             name: file.name,
             seed: overrides.seed.unwrap_or(file.seed),
             platforms,
+            timing,
             thresholds: file.threshold,
             runs,
         })
@@ -183,7 +187,7 @@ struct Cells<'s> {
     source: &'s Source,
     file: &'s File,
     overrides: &'s Overrides,
-    timing: Timing,
+    timing: &'s Timing,
     platforms: &'s [&'static Platform],
 }
 

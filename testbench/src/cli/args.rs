@@ -1,0 +1,140 @@
+//! What may be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::scenario::Overrides;
+use crate::scenario::source::InputError;
+
+/// A test bench for a physical virtio PCIe card.
+///
+/// Without a verb: `run`, with the default scenario.
+///
+/// Exit status: 0 all held; 1 a rule was violated or a threshold missed; 2 the input is wrong;
+/// 3 internal error.
+#[derive(Debug, Parser)]
+#[command(name = "vtb", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// As for `run`.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a scenario and print the round-trip table
+    Run(RunArgs),
+    /// Print the JSON schema of a report
+    Schema {
+        /// Which report
+        #[arg(value_parser = ["run", "bench"], default_value = "run")]
+        of: String,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Measure the bench's own speed and memory
+    Bench(BenchArgs),
+}
+
+/// The options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The scenario, a TOML file; the default one when left out
+    pub scenario: Option<PathBuf>,
+    /// The options.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// What can be put in place of what the scenario says, and what is written.
+#[derive(Debug, Args, Default)]
+pub struct RunOptions {
+    /// Machine to plug the card into, instead of the scenario's; may be repeated, or `all`
+    #[arg(long, value_name = "ID")]
+    pub platform: Vec<String>,
+    /// Card under test: `model`, or `rtl:MANIFEST`
+    #[arg(long, value_name = "CARD", default_value = "model")]
+    pub card: String,
+    /// Seed of everything drawn by lot, instead of the scenario's
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write waves (.fst or .vcd) of one run: the first, or the one that --only names
+    #[arg(long, value_name = "FILE")]
+    pub waves: Option<PathBuf>,
+    /// Write every TLP of every run, one a line, in hex and in words
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Packets of a capture (pcap, pcapng), instead of the scenario's
+    #[arg(long, value_name = "FILE")]
+    pub pcap: Option<PathBuf>,
+    /// Block commands of a fio iolog (version 2, 3), instead of the scenario's
+    #[arg(long, value_name = "FILE")]
+    pub blk_log: Option<PathBuf>,
+    /// Only runs whose name contains this, as in `hybrid/direct/net`
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Set one key of the scenario, as in `card.queue_size=64`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Runs at a time; as many as there are cores when left out
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Report the wall-clock time as `wall_s`, which otherwise is 0 so that equal runs give equal files
+    #[arg(long)]
+    pub wall_clock: bool,
+}
+
+/// The options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Descriptors per measurement; may be repeated
+    #[arg(long, value_name = "N", default_values_t = [10_000_u64, 100_000, 1_000_000])]
+    pub descriptors: Vec<u64>,
+    /// Measurements of each, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub runs: usize,
+    /// Measure so many packets once, in this process, and print one line of JSON
+    #[arg(long, value_name = "PACKETS", hide = true)]
+    pub child: Option<u64>,
+}
+
+impl RunOptions {
+    /// What they put in place of what a scenario says.
+    ///
+    /// # Errors
+    /// A card that this version does not have.
+    pub(super) fn overrides(&self) -> Result<Overrides, InputError> {
+        if self.card != "model" {
+            let why = match self.card.strip_prefix("rtl:") {
+                Some(_) => {
+                    "RTL cards are not available in this version; there is: model".to_owned()
+                }
+                None => format!("unknown card `{}`; there is: model", self.card),
+            };
+            return Err(InputError::whole("--card", why));
+        }
+        Ok(Overrides {
+            platforms: self.platform.clone(),
+            seed: self.seed,
+            pcap: self.pcap.clone(),
+            blk_log: self.blk_log.clone(),
+            only: self.only.clone(),
+            set: self.set.clone(),
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! `vtb bench`: how fast the bench simulates, and how much memory that takes.
+//!
+//! Each measurement is a process of its own, so that its peak memory is its own. The work is one run on
+//! one thread: packets of 64 bytes, split rings in host memory, every TLP simulated and looked at.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::args::BenchArgs;
+use super::outputs::Output;
+use super::stopwatch::Stopwatch;
+use super::{Bench, Failure, HELD, Status};
+use crate::scenario::source::Source;
+use crate::scenario::{Overrides, Scenario};
+
+const SPEED: &str = include_str!("../../scenarios/speed.toml");
+/// Enough to warm up, and to learn how many descriptors a packet takes.
+const PROBE_PACKETS: u64 = 2_000;
+
+/// The figures as a file: schema `vtb-bench/1`.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct BenchReport {
+    /// `vtb-bench/1`.
+    schema: String,
+    /// Processor and number of cores.
+    machine: String,
+    /// What was measured.
+    figures: Vec<Figure>,
+}
+
+/// One figure: the median of its runs.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+struct Figure {
+    /// What, and for how many descriptors: `descriptors_per_s/100000`. Stays the same between versions.
+    name: String,
+    /// The median.
+    value: f64,
+    /// Its unit.
+    unit: String,
+    /// How often it was measured.
+    runs: usize,
+    /// The smallest.
+    min: f64,
+    /// The largest.
+    max: f64,
+}
+
+/// What one process measured.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Sample {
+    packets: u64,
+    descriptors: u64,
+    tlps: u64,
+    seconds: f64,
+    peak_bytes: u64,
+}
+
+/// Measures, prints one table, writes the figures.
+pub(super) fn bench(
+    args: &BenchArgs,
+    bench: &Bench<'_>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Status, Failure> {
+    if let Some(packets) = args.child {
+        let line = serde_json::to_string(&measure(packets, bench)?).map_err(anyhow::Error::from)?;
+        super::say(out, &(line + "\n"))?;
+        return Ok(HELD);
+    }
+    let json = args.json.as_deref().map(|path| Output::prepare("--json", path)).transpose()?;
+    let report = report(args, err)?;
+    if let Some(json) = json {
+        let text = serde_json::to_string_pretty(&report).map_err(anyhow::Error::from)?;
+        std::fs::write(json.path(), text + "\n").map_err(anyhow::Error::from)?;
+        json.deliver()?;
+    }
+    super::say(out, &table(&report))?;
+    Ok(HELD)
+}
+
+/// One measurement, in this process.
+fn measure(packets: u64, bench: &Bench<'_>) -> Result<Sample, Failure> {
+    let overrides =
+        Overrides { set: vec![format!("net.synthetic.packets={packets}")], ..Overrides::default() };
+    let source = Source::built_in("speed scenario", SPEED);
+    let scenario = Scenario::from_source(&source, &overrides)?;
+    let stopwatch = Stopwatch::start();
+    let result = (bench.run)(&scenario.runs[0])?;
+    let seconds = stopwatch.seconds();
+    if let Some(violation) = result.violations.first() {
+        return Err(Failure::Internal(format!("{}: {}", violation.rule, violation.message)));
+    }
+    Ok(Sample {
+        packets,
+        descriptors: result.descriptors,
+        tlps: result.tlps,
+        seconds,
+        peak_bytes: peak_bytes().unwrap_or(0),
+    })
+}
+
+/// The most memory this process ever had resident; Linux tells.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn report(args: &BenchArgs, err: &mut dyn Write) -> anyhow::Result<BenchReport> {
+    let program = std::env::current_exe().context("where this program is")?;
+    let probe = child(&program, PROBE_PACKETS)?;
+    if probe.descriptors == 0 {
+        bail!("the probe moved no descriptor");
+    }
+    let mut figures = Vec::new();
+    for &descriptors in &args.descriptors {
+        let packets = (descriptors * probe.packets / probe.descriptors).max(1);
+        // One more than counts: the first warms the file cache and the processor's clock.
+        let mut samples = Vec::new();
+        for run in 0..=args.runs.max(1) {
+            let _ = writeln!(err, "{descriptors} descriptors, run {run} of {}", args.runs.max(1));
+            samples.push(child(&program, packets)?);
+        }
+        figures.extend(summary(descriptors, &samples[1..]));
+    }
+    Ok(BenchReport { schema: "vtb-bench/1".to_owned(), machine: machine(), figures })
+}
+
+/// Measures in a process of its own.
+fn child(program: &Path, packets: u64) -> anyhow::Result<Sample> {
+    let output = Command::new(program)
+        .args(["bench", "--child", &packets.to_string()])
+        .output()
+        .context("starting a measurement")?;
+    if !output.status.success() {
+        bail!("a measurement failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    serde_json::from_slice(&output.stdout).context("reading a measurement")
+}
+
+fn machine() -> String {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |(_, name)| name);
+    format!("{name}, {} cores", super::run::cores())
+}
+
+fn summary(descriptors: u64, samples: &[Sample]) -> Vec<Figure> {
+    let figure = |name: &str, unit: &str, of: &dyn Fn(&Sample) -> f64| {
+        let mut values: Vec<f64> = samples.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        Figure {
+            name: format!("{name}/{descriptors}"),
+            value: median(&values),
+            unit: unit.to_owned(),
+            runs: values.len(),
+            min: values.first().copied().unwrap_or(0.0),
+            max: values.last().copied().unwrap_or(0.0),
+        }
+    };
+    vec![
+        figure("descriptors_per_s", "1/s", &|s| s.descriptors as f64 / s.seconds),
+        figure("tlps_per_s", "1/s", &|s| s.tlps as f64 / s.seconds),
+        figure("time_per_descriptor", "ns", &|s| s.seconds * 1e9 / s.descriptors as f64),
+        figure("peak_memory", "MiB", &|s| s.peak_bytes as f64 / f64::from(1 << 20)),
+    ]
+}
+
+/// Of sorted values.
+fn median(values: &[f64]) -> f64 {
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+fn table(report: &BenchReport) -> String {
+    let mut out = format!("{}, one core used\n", report.machine);
+    out +=
+        &format!("{:<30} {:>14} {:>14} {:>14} {:>5}\n", "figure", "median", "min", "max", "unit");
+    for Figure { name, value, unit, min, max, .. } in &report.figures {
+        out += &format!("{name:<30} {value:>14.1} {min:>14.1} {max:>14.1} {unit:>5}\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_of_runs_is_between_the_middle_two() {
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[]), 0.0);
+    }
+
+    #[test]
+    fn a_summary_names_each_figure_with_its_number_of_descriptors() {
+        let sample = |seconds| Sample {
+            packets: 5,
+            descriptors: 10,
+            tlps: 100,
+            seconds,
+            peak_bytes: 3 << 20,
+        };
+        let report = BenchReport {
+            schema: "vtb-bench/1".to_owned(),
+            machine: "a machine".to_owned(),
+            figures: summary(10, &[sample(1.0), sample(2.0), sample(4.0)]),
+        };
+        insta::assert_snapshot!(table(&report));
+    }
+
+    #[test]
+    fn the_speed_scenario_is_one_run() {
+        let source = Source::built_in("speed scenario", SPEED);
+        let scenario = Scenario::from_source(&source, &Overrides::default()).unwrap();
+        assert_eq!(scenario.runs.len(), 1);
+    }
+
+    #[test]
+    fn this_process_has_a_peak() {
+        assert!(peak_bytes().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}

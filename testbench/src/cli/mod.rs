@@ -1,0 +1,166 @@
+//! The command `vtb`: options in, exit status out.
+//!
+//! Errors are told in one line on standard error. [`main_with`] is all of it but the process: where the
+//! simulation is plugged in, and where tests plug in something else.
+
+pub mod args;
+mod bench;
+mod outputs;
+mod run;
+mod stopwatch;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+
+use clap::{CommandFactory, Parser};
+
+use self::args::{Cli, RunArgs, Verb};
+use crate::parallel::{keep_panics_quiet, without_panic};
+use crate::report::{RunError, RunReport, RunResult};
+use crate::scenario::config::{RunConfig, Workload};
+use crate::scenario::source::InputError;
+
+/// An exit status.
+pub type Status = u8;
+/// Everything held.
+pub const HELD: Status = 0;
+/// A rule was violated or a threshold missed.
+pub const VIOLATED: Status = 1;
+/// What the user gave is wrong.
+pub const WRONG_INPUT: Status = 2;
+/// The bench failed.
+pub const INTERNAL: Status = 3;
+
+/// What runs a configuration, and what looks at traffic beforehand.
+#[derive(Clone, Copy)]
+pub struct Bench<'b> {
+    /// Reads through a workload's files without running it: a capture that is none, a log that ends past
+    /// the disk. An [`RunError::Input`] ends the command before it began.
+    pub inspect: &'b dyn Fn(&Workload) -> Result<(), RunError>,
+    /// Runs one configuration; called from several threads.
+    pub run: &'b (dyn Fn(&RunConfig) -> Result<RunResult, RunError> + Sync),
+}
+
+impl Bench<'static> {
+    /// The simulated machine.
+    pub const SIMULATED: Self = Self { inspect: &crate::bench::inspect, run: &crate::bench::run };
+}
+
+/// Why a command ended early.
+#[derive(Debug)]
+enum Failure {
+    Input(String),
+    Internal(String),
+}
+
+impl From<InputError> for Failure {
+    fn from(error: InputError) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Input(error) => Self::Input(error.to_string()),
+            RunError::Internal(error) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Internal(format!("{error:#}"))
+    }
+}
+
+/// The command as the operating system starts it.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    keep_panics_quiet();
+    let arguments = std::env::args_os();
+    let status = without_panic(|| {
+        main_with(arguments, &Bench::SIMULATED, &mut io::stdout().lock(), &mut io::stderr())
+    });
+    status
+        .map_or_else(
+            |panic| {
+                let _ = writeln!(io::stderr(), "vtb: internal error: {panic}");
+                INTERNAL
+            },
+            |status| status,
+        )
+        .into()
+}
+
+/// The command with its surroundings handed in. The first argument is the program's name.
+pub fn main_with(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    bench: &Bench<'_>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Status {
+    let done = match Cli::try_parse_from(arguments) {
+        Ok(cli) => dispatch(cli, bench, out, err),
+        Err(error) => {
+            // Help and version are asked for; the rest is a mistake.
+            let to: &mut dyn Write = if error.use_stderr() { err } else { out };
+            let _ = write!(to, "{}", error.render());
+            return u8::try_from(error.exit_code()).unwrap_or(WRONG_INPUT);
+        }
+    };
+    // Whoever would read this may be gone as well: then the status says it.
+    match done {
+        Ok(status) => status,
+        Err(Failure::Input(message)) => {
+            let _ = writeln!(err, "vtb: {message}");
+            WRONG_INPUT
+        }
+        Err(Failure::Internal(message)) => {
+            let _ = writeln!(err, "vtb: internal error: {message}");
+            INTERNAL
+        }
+    }
+}
+
+fn dispatch(
+    cli: Cli,
+    bench: &Bench<'_>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<Status, Failure> {
+    match cli.verb {
+        None => run::run(None, &cli.options, bench, out),
+        Some(Verb::Run(RunArgs { scenario, options })) => {
+            run::run(scenario.as_deref(), &options, bench, out)
+        }
+        Some(Verb::Schema { of }) => schema(&of, out),
+        Some(Verb::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "vtb", &mut script);
+            say(out, &String::from_utf8_lossy(&script))?;
+            Ok(HELD)
+        }
+        Some(Verb::Bench(args)) => bench::bench(&args, bench, out, err),
+    }
+}
+
+fn schema(of: &str, out: &mut dyn Write) -> Result<Status, Failure> {
+    let schema = match of {
+        "bench" => schemars::schema_for!(bench::BenchReport),
+        _ => schemars::schema_for!(RunReport),
+    };
+    let text = serde_json::to_string_pretty(&schema).map_err(anyhow::Error::from)?;
+    say(out, &(text + "\n"))?;
+    Ok(HELD)
+}
+
+/// Writes to standard output. A reader that has left (`| head`) has what it wanted.
+fn say(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Internal(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

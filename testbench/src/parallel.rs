@@ -1,0 +1,149 @@
+//! Many runs at once, one thread each: parallelism is between runs, never inside one.
+//!
+//! The order in which runs end is nobody's business; results come back in the order of the scenario.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crossbeam::channel;
+
+use crate::report::{RunError, RunResult};
+use crate::scenario::config::RunConfig;
+
+thread_local! {
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps what a panic says, in one line, instead of printing it where it happens.
+pub fn keep_panics_quiet() {
+    std::panic::set_hook(Box::new(|info| {
+        let line = info.to_string().lines().collect::<Vec<_>>().join(" ");
+        LAST_PANIC.with_borrow_mut(|last| *last = Some(line));
+    }));
+}
+
+/// Runs `work`; a panic in it becomes its text.
+///
+/// # Errors
+/// What the panic said.
+pub fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+        let kept = LAST_PANIC.with_borrow_mut(Option::take);
+        kept.unwrap_or_else(|| "panicked".to_owned())
+    })
+}
+
+/// Runs every configuration on at most `workers` threads, and calls `done` after each.
+///
+/// # Errors
+/// When runs failed: the first of them in the scenario's order, whatever the number of threads. Runs not
+/// yet begun are left out then.
+pub fn run_all(
+    configs: &[RunConfig],
+    workers: usize,
+    run: &(dyn Fn(&RunConfig) -> Result<RunResult, RunError> + Sync),
+    done: &mut dyn FnMut(&RunConfig),
+) -> Result<Vec<RunResult>, RunError> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (sender, receiver) = channel::unbounded();
+    let mut outcomes: Vec<Option<Result<RunResult, RunError>>> = Vec::new();
+    outcomes.resize_with(configs.len(), || None);
+    let ended = crossbeam::scope(|scope| {
+        for _ in 0..workers.clamp(1, configs.len().max(1)) {
+            let (sender, next, failed) = (sender.clone(), &next, &failed);
+            scope.spawn(move |_| {
+                while !failed.load(Ordering::Relaxed) {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(config) = configs.get(at) else { break };
+                    let outcome = one(config, run);
+                    failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+                    if sender.send((at, outcome)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for (at, outcome) in receiver {
+            done(&configs[at]);
+            outcomes[at] = Some(outcome);
+        }
+    });
+    if ended.is_err() {
+        return Err(RunError::internal("a worker thread died"));
+    }
+    // Runs begin in order, so each one before the first that failed has an outcome.
+    let missing = || Err(RunError::internal("a run was left out"));
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
+}
+
+fn one(
+    config: &RunConfig,
+    run: &(dyn Fn(&RunConfig) -> Result<RunResult, RunError> + Sync),
+) -> Result<RunResult, RunError> {
+    without_panic(|| run(config))
+        .unwrap_or_else(|panic| Err(RunError::internal(format!("{}: {panic}", config.name()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Overrides, Scenario};
+
+    fn runs() -> Vec<RunConfig> {
+        Scenario::load(None, &Overrides::default()).unwrap().runs
+    }
+
+    fn numbered(config: &RunConfig) -> RunResult {
+        RunResult { requests: config.name().len() as u64, ..RunResult::default() }
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_scenario_whatever_the_number_of_threads() {
+        let runs = runs();
+        let expected: Vec<RunResult> = runs.iter().map(numbered).collect();
+        for workers in [0, 1, 2, 7, 100] {
+            let mut ended = 0;
+            let run = |config: &RunConfig| Ok(numbered(config));
+            let results = run_all(&runs, workers, &run, &mut |_| ended += 1).unwrap();
+            assert_eq!((results, ended), (expected.clone(), runs.len()));
+        }
+    }
+
+    #[test]
+    fn the_first_failure_in_the_scenarios_order_is_the_one_reported() {
+        let runs = runs();
+        let (early, late) = (runs[3].name(), runs[4].name());
+        let run = |config: &RunConfig| {
+            let name = config.name();
+            if name == early {
+                std::thread::yield_now();
+            }
+            if name == early || name == late {
+                return Err(RunError::input(name));
+            }
+            Ok(numbered(config))
+        };
+        for workers in [1, 2, 8] {
+            let error = run_all(&runs, workers, &run, &mut |_| ()).unwrap_err();
+            assert_eq!(error.to_string(), early);
+        }
+    }
+
+    #[test]
+    fn a_run_that_panics_is_an_internal_error_that_names_it() {
+        let runs = runs();
+        let run = |_: &RunConfig| panic!("on purpose");
+        let error = run_all(&runs, 2, &run, &mut |_| ()).unwrap_err();
+        assert!(
+            matches!(&error, RunError::Internal(_)) && error.to_string().contains(&runs[0].name())
+        );
+    }
+
+    #[test]
+    fn no_runs_have_no_results() {
+        let run = |config: &RunConfig| Ok(numbered(config));
+        assert_eq!(run_all(&[], 4, &run, &mut |_| ()).unwrap(), []);
+    }
+}
