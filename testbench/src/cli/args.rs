@@ -29,7 +29,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run a scenario and print the round-trip table
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the JSON schema of a report
     Schema {
         /// Which report

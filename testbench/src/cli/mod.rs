@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind, Write};
 
 use clap::{CommandFactory, Parser};
 
-use self::args::{Cli, RunArgs, Verb};
+use self::args::{Cli, Verb};
 use crate::parallel::{keep_panics_quiet, without_panic};
 use crate::report::{RunError, RunReport, RunResult};
 use crate::scenario::config::{RunConfig, Workload};
@@ -82,15 +82,13 @@ pub fn main() -> std::process::ExitCode {
     let status = without_panic(|| {
         main_with(arguments, &Bench::SIMULATED, &mut io::stdout().lock(), &mut io::stderr())
     });
-    status
-        .map_or_else(
-            |panic| {
-                let _ = writeln!(io::stderr(), "vtb: internal error: {panic}");
-                INTERNAL
-            },
-            |status| status,
-        )
-        .into()
+    match status {
+        Ok(status) => status.into(),
+        Err(panic) => {
+            let _ = writeln!(io::stderr(), "vtb: internal error: {panic}");
+            INTERNAL.into()
+        }
+    }
 }
 
 /// The command with its surroundings handed in. The first argument is the program's name.
@@ -131,9 +129,7 @@ fn dispatch(
 ) -> Result<Status, Failure> {
     match cli.verb {
         None => run::run(None, &cli.options, bench, out),
-        Some(Verb::Run(RunArgs { scenario, options })) => {
-            run::run(scenario.as_deref(), &options, bench, out)
-        }
+        Some(Verb::Run(args)) => run::run(args.scenario.as_deref(), &args.options, bench, out),
         Some(Verb::Schema { of }) => schema(&of, out),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
