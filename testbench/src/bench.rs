@@ -1,15 +1,7 @@
 //! One run on the simulated machine.
 
 use crate::report::{RunError, RunResult};
-use crate::scenario::config::{RunConfig, Workload};
-
-/// Looks at the files of a workload without running it.
-///
-/// # Errors
-/// None in this version.
-pub fn inspect(_workload: &Workload) -> Result<(), RunError> {
-    Ok(())
-}
+use crate::scenario::config::RunConfig;
 
 /// Runs one configuration.
 ///

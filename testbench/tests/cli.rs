@@ -117,6 +117,31 @@ fn a_bad_option_is_refused_with_one_line_and_status_2() {
 }
 
 #[test]
+fn bad_traffic_is_refused_with_one_line_and_status_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let capture = testbench::traffic::recorded::NET_PCAP;
+    let text = file("a.pcap", b"this is a text, not a capture\n");
+    refused(&["run", "--pcap", &text], "a.pcap: not a packet capture");
+    let cut = file("cut.pcap", &capture[..capture.len() - 5]);
+    refused(&["run", "--pcap", &cut], "cut.pcap: the capture is cut off in packet");
+    let past = file(
+        "past.iolog",
+        b"fio version 2 iolog\n/dev/x add\n/dev/x open\n/dev/x write 2147483648 4096\n",
+    );
+    refused(&["run", "--blk-log", &past], "past.iolog");
+    refused(&["run", "--blk-log", &text], "a.pcap");
+    refused(&["run", "--set", "blk.disk_size=\"1 MiB\""], "the recorded log");
+    let json = folder.path().join("out.json");
+    refused(&["run", "--pcap", &cut, "--json", json.to_str().unwrap()], "cut off");
+    assert!(!json.exists());
+}
+
+#[test]
 fn no_verb_is_the_verb_run() {
     let (without, with) = (vtb(&[], &MADE_UP), vtb(&["run"], &MADE_UP));
     assert_eq!((without.status, without.out.as_str()), (HELD, with.out.as_str()));

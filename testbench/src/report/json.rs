@@ -301,7 +301,12 @@ impl From<super::result::Latency> for LatencyNs {
             p99: latency.p99_ns,
             p999: latency.p999_ns,
             max: latency.max_ns,
-            mean: (latency.mean_ns * 1e3).round() / 1e3,
+            // Of no samples there is no mean, and JSON has no such number.
+            mean: if latency.mean_ns.is_finite() {
+                (latency.mean_ns * 1e3).round() / 1e3
+            } else {
+                0.0
+            },
         }
     }
 }
