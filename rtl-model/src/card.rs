@@ -1,0 +1,251 @@
+//! The card: power on, the flow of events, reset.
+
+mod bus;
+mod work;
+
+use pcie_sim::address::Bdf;
+use pcie_sim::endpoint::{Endpoint, Port};
+use pcie_sim::spec::virtio_pci::isr;
+use pcie_sim::time::Instant;
+use pcie_sim::tlp::Tlp;
+
+use crate::config::{CardConfig, CardError};
+use crate::config_space::{ConfigSpace, Settings};
+use crate::device::Device;
+use crate::dma::tags::Arrival;
+use crate::dma::{Cause, Dma, Event, Limits};
+use crate::memory::CardMemory;
+use crate::msix::Msix;
+use crate::registers::Registers;
+use crate::ring::{Build, Queue, RingFault};
+
+/// What has happened on the card since power-on; nothing on the link depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CardCounters {
+    /// Doorbells that arrived.
+    pub doorbells: u64,
+    /// Requests, of any device, that were finished.
+    pub requests: u64,
+    /// Interrupts that were due, masked and unmapped ones included.
+    pub interrupts: u64,
+    /// Completions that answer nothing that was asked.
+    pub unexpected_completions: u64,
+    /// Reads that were refused or aborted.
+    pub failed_reads: u64,
+    /// Reads that were not answered in time.
+    pub timeouts: u64,
+    /// Answers that came after the reset of whoever asked.
+    pub discarded_completions: u64,
+    /// Requests of the host that were answered as unsupported, or dropped if posted.
+    pub unsupported_requests: u64,
+    /// Packets lost because no more could wait for a receive buffer.
+    pub packets_dropped_full: u64,
+    /// Packets lost because they were not packets, longer than the MTU or the receive buffer, or could
+    /// not be read.
+    pub packets_dropped_bad: u64,
+}
+
+/// A virtio card, cycle-approximate.
+#[derive(Debug)]
+pub struct Card {
+    space: ConfigSpace,
+    settings: Settings,
+    registers: Registers,
+    msix: Msix,
+    dma: Dma,
+    queues: Vec<Queue>,
+    device: Device,
+    counters: CardCounters,
+    fault: Option<RingFault>,
+    memory_bytes: u64,
+    msix_vectors: u16,
+    request_bytes_max: u64,
+    /// The device configuration has changed and the driver has not been told.
+    config_news: bool,
+    wake: Option<Instant>,
+}
+
+impl Card {
+    /// Builds a card; [`CardError`] says which parameter does not fit.
+    pub fn new(config: CardConfig) -> Result<Self, CardError> {
+        config.check()?;
+        let CardConfig { memory_bytes, msix_vectors, reads_in_flight, .. } = config;
+        let request_bytes_max = u64::from(config.request_bytes_max);
+        let placeholder = crate::config::DeviceConfig::Net(crate::config::NetConfig::default());
+        let mut config = config;
+        let device = Device::new(std::mem::replace(&mut config.device, placeholder))?;
+        let identity = device.identity();
+        let space = ConfigSpace::new(&config, &identity);
+        let registers = Registers::new(&config, identity.queues, device.features());
+        let queue = |index| Queue::new(index, build(&config, &device, index));
+        let queues = (0..identity.queues).map(queue).collect();
+        let memory = CardMemory::new(memory_bytes);
+        Ok(Self {
+            settings: space.settings(),
+            space,
+            registers,
+            msix: Msix::new(msix_vectors),
+            dma: Dma::new(config.timing, memory, reads_in_flight),
+            queues,
+            device,
+            counters: CardCounters::default(),
+            fault: None,
+            memory_bytes,
+            msix_vectors,
+            request_bytes_max,
+            config_news: false,
+            wake: None,
+        })
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn counters(&self) -> CardCounters {
+        self.counters
+    }
+
+    /// Why DEVICE_NEEDS_RESET was last set.
+    #[must_use]
+    pub fn fault(&self) -> Option<RingFault> {
+        self.fault
+    }
+
+    /// Pulls a network card's cable out of its socket, or puts it back. The driver is told at the next
+    /// [`Endpoint::advance`], which becomes due at once. Nothing happens on other cards.
+    pub fn set_link_up(&mut self, up: bool) {
+        if let Device::Net(net) = &mut self.device
+            && net.set_link_up(up)
+        {
+            self.registers.config_changed();
+            self.config_news = true;
+            self.wake = Some(Instant::ZERO);
+        }
+    }
+
+    /// Carries out a status write of 0: everything that is under way is dropped, and the status reads 0
+    /// once no read is unanswered any more (RST-DEV-02).
+    fn begin_reset(&mut self) {
+        self.registers.begin_reset();
+        self.dma.reset();
+        self.queues.iter_mut().for_each(Queue::reset);
+        self.device.reset();
+        self.msix.forget_pending();
+        self.fault = None;
+        self.end_reset_when_quiet();
+    }
+
+    fn end_reset_when_quiet(&mut self) {
+        if self.registers.resetting() && self.dma.tags.in_flight() == 0 {
+            self.registers.end_reset();
+        }
+    }
+
+    /// Takes over what software has set in configuration space.
+    fn apply_settings(&mut self, now: Instant) {
+        let settings = self.space.settings();
+        if settings == self.settings {
+            return;
+        }
+        self.settings = settings;
+        self.dma.memory.place(settings.bars[2]);
+        self.dma.tags.set_extended(settings.extended_tag);
+        self.dma.limits = Limits {
+            bus_master: settings.bus_master,
+            payload_max: settings.payload_max,
+            read_max: settings.read_max,
+            id: self.dma.limits.id,
+        };
+        for message in self.msix.control(settings.msix_enabled, settings.msix_masked) {
+            self.dma.message(now, message);
+        }
+    }
+
+    /// A configuration write tells a function its bus and device number. PCIe 5.0 §2.2.6.2.
+    fn capture(&mut self, target: Bdf) {
+        self.dma.limits.id = target;
+    }
+
+    fn tell_config_news(&mut self, now: Instant) {
+        if self.config_news {
+            self.config_news = false;
+            if self.registers.running() {
+                self.config_interrupt(now);
+            }
+        }
+    }
+
+    /// PCI-ISR-DEV-02: the ISR bit is set first, with MSI-X too.
+    fn config_interrupt(&mut self, now: Instant) {
+        self.registers.set_isr(isr::CONFIG);
+        self.dma.after(now, self.dma.timing.interrupt, Event::Interrupt(Cause::Config));
+    }
+
+    fn receive(&mut self, now: Instant, tlp: Tlp) {
+        match tlp {
+            Tlp::Completion(completion) => {
+                let ours = completion.requester == self.dma.limits.id;
+                let arrival =
+                    if ours { self.dma.tags.complete(&completion) } else { Arrival::Unexpected };
+                if matches!(arrival, Arrival::Failed { .. }) {
+                    self.counters.failed_reads += 1;
+                }
+                self.arrived(now, arrival, &completion.data);
+            }
+            Tlp::MemRead(read) => self.memory_read(now, &read),
+            Tlp::MemWrite(write) => self.memory_write(now, &write),
+            Tlp::ConfigRead(read) => self.config_read(now, &read),
+            Tlp::ConfigWrite(write) => self.config_write(now, &write),
+            // Power and slot messages need no action on a card like this.
+            Tlp::Message(_) => {}
+        }
+    }
+
+    fn happen(&mut self, at: Instant) -> bool {
+        let Some((at, event)) = self.dma.schedule.take_due(at) else { return false };
+        self.handle(at, event);
+        true
+    }
+}
+
+impl Endpoint for Card {
+    fn advance(&mut self, now: Instant, port: &mut dyn Port) {
+        self.tell_config_news(now);
+        loop {
+            while self.happen(now) {}
+            while let Some(arrival) = self.dma.tags.take_timeout(now) {
+                self.counters.timeouts += 1;
+                self.arrived(now, arrival, &[]);
+            }
+            while let Some(tlp) = port.receive() {
+                self.receive(now, tlp);
+            }
+            let moved = self.dma.pump(now, port);
+            self.collect_released(now);
+            let due = self.dma.schedule.next_time().is_some_and(|at| at <= now);
+            if !moved && !due {
+                break;
+            }
+        }
+        self.wake = self.dma.next_wake(now);
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        self.wake
+    }
+}
+
+fn build(config: &CardConfig, device: &Device, index: u16) -> Build {
+    let timing = &config.timing;
+    Build {
+        prefetch: config.descriptor_prefetch,
+        batch: config.completion_batch,
+        contexts: config.contexts,
+        always_interrupt: config.always_interrupt,
+        receives: device.receives(index),
+        processing: match device {
+            Device::Blk(_) => timing.blk_processing,
+            Device::Net(_) => timing.net_processing,
+        },
+        request_bytes_max: config.request_bytes_max.into(),
+    }
+}

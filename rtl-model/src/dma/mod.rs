@@ -1,0 +1,341 @@
+//! The card's way to memory: what waits to leave, in which order, with which tag.
+//!
+//! ```text
+//!  answers to MMIO ─┐
+//!  ring reads ──────┤ one TLP at a time,    ┌─▶ link
+//!  payload reads ───┤ on a clock edge ──────┤
+//!  posted writes ───┘                       └─▶ memory on the card: never a TLP
+//! ```
+//!
+//! Posted writes leave in the order in which they were given, so that a used index never overtakes its
+//! element, nor an interrupt its index. A fenced read, and every answer, waits for the posted writes
+//! that were given before it (PCIe 5.0 §2.4.1, "Transaction Ordering Rules", from inside the card on).
+//!
+//! Left out: relaxed ordering, more than one traffic class.
+
+pub(crate) mod outbox;
+pub(crate) mod request;
+pub(crate) mod tags;
+
+use std::collections::VecDeque;
+
+use pcie_sim::address::Bdf;
+use pcie_sim::host::MsiMessage;
+use pcie_sim::schedule::Schedule;
+use pcie_sim::time::Instant;
+use pcie_sim::tlp::{Completion, Payload};
+
+use crate::memory::CardMemory;
+use crate::timing::CardTiming;
+use request::{Requests, one_tlp};
+use tags::Tags;
+
+/// Who waits for a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The fetch engine of a queue.
+    Fetch(u16),
+    /// The interrupt engine of a queue, for the suppression word.
+    Suppression(u16),
+    /// A request, by number.
+    Payload(u32),
+}
+
+/// Why an interrupt is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A queue has used buffers.
+    Queue(u16),
+    /// The configuration, or DEVICE_NEEDS_RESET, has changed.
+    Config,
+}
+
+/// What happens inside the card at a chosen time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// What a queue's fetch engine waits for is at hand.
+    Fetch(u16),
+    /// A queue's suppression word is at hand.
+    Suppression(u16),
+    /// A read of memory on the card ends.
+    LocalRead {
+        /// Whose.
+        owner: Owner,
+        /// Offset in the card's memory.
+        offset: u64,
+    },
+    /// A request leaves the device.
+    Process(u32),
+    /// A queue writes used elements.
+    UsedWrite(u16),
+    /// An interrupt is sent.
+    Interrupt(Cause),
+    /// A packet reaches the end of the cable.
+    Packet,
+}
+
+/// The limits that software has set, and who the card is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Requests may leave.
+    pub(crate) bus_master: bool,
+    /// Bytes of one write.
+    pub(crate) payload_max: u16,
+    /// Bytes of one read.
+    pub(crate) read_max: u16,
+    /// Requester and completer id.
+    pub(crate) id: Bdf,
+}
+
+#[derive(Debug)]
+struct Answer {
+    ready: Instant,
+    fence: u64,
+    completion: Completion,
+}
+
+#[derive(Debug)]
+struct RingRead {
+    ready: Instant,
+    fence: u64,
+    owner: Owner,
+    address: u64,
+    left: u32,
+    at: u32,
+}
+
+#[derive(Debug)]
+struct PayloadRead {
+    ready: Instant,
+    request: u32,
+}
+
+#[derive(Debug)]
+enum Posted {
+    Write {
+        ready: Instant,
+        address: u64,
+        data: Payload,
+    },
+    /// A request's data, cut into TLPs as they leave.
+    Burst {
+        ready: Instant,
+        request: u32,
+    },
+    /// All that belongs to this many requests of a queue has left.
+    Release {
+        queue: u16,
+        requests: u16,
+    },
+}
+
+/// What is waiting to leave, and what has left and is unanswered.
+#[derive(Debug)]
+pub(crate) struct Dma {
+    pub(crate) timing: CardTiming,
+    pub(crate) memory: CardMemory,
+    pub(crate) requests: Requests,
+    pub(crate) schedule: Schedule<Event>,
+    pub(crate) limits: Limits,
+    pub(crate) tags: Tags,
+    /// Requests that are over, by queue, for the card to collect.
+    pub(crate) released: Vec<(u16, u16)>,
+    answers: VecDeque<Answer>,
+    ring_reads: VecDeque<RingRead>,
+    payload_reads: VecDeque<PayloadRead>,
+    posted: VecDeque<Posted>,
+    posted_given: u64,
+    posted_gone: u64,
+    busy_until: Instant,
+}
+
+impl Dma {
+    /// An idle engine.
+    pub(crate) fn new(timing: CardTiming, memory: CardMemory, reads_in_flight: u16) -> Self {
+        let limits =
+            Limits { bus_master: false, payload_max: 128, read_max: 512, id: Bdf::default() };
+        Self {
+            timing,
+            memory,
+            requests: Requests::default(),
+            schedule: Schedule::new(),
+            limits,
+            tags: Tags::new(reads_in_flight),
+            released: Vec::new(),
+            answers: VecDeque::new(),
+            ring_reads: VecDeque::new(),
+            payload_reads: VecDeque::new(),
+            posted: VecDeque::new(),
+            posted_given: 0,
+            posted_gone: 0,
+            busy_until: Instant::ZERO,
+        }
+    }
+
+    /// Enters an event `cycles` from now.
+    pub(crate) fn after(&mut self, now: Instant, cycles: u32, event: Event) {
+        let at = self.timing.after(now, cycles);
+        self.schedule.at(at, event);
+    }
+
+    /// Answers a request of the host's after `cycles`, in turn.
+    pub(crate) fn answer(&mut self, now: Instant, cycles: u32, completion: Completion) {
+        let ready = self.timing.after(now, cycles);
+        let ready = self.answers.back().map_or(ready, |last| ready.max(last.ready));
+        self.answers.push_back(Answer { ready, fence: self.posted_given, completion });
+    }
+
+    /// Reads `len_bytes` bytes of a ring, `delay` cycles from now. The owner hears of it by
+    /// [`Event::LocalRead`], or by the completions that arrive.
+    pub(crate) fn ring_read(&mut self, now: Instant, delay: u32, read: RingAccess) {
+        let RingAccess { owner, address, len_bytes, fenced } = read;
+        if let Some(offset) = self.memory.locate(address, u64::from(len_bytes)) {
+            let cycles = delay + self.timing.local_access;
+            return self.after(now, cycles, Event::LocalRead { owner, offset });
+        }
+        let ready = self.timing.after(now, delay + self.timing.dma_read_issue);
+        let fence = if fenced { self.posted_given } else { 0 };
+        self.ring_reads.push_back(RingRead {
+            ready,
+            fence,
+            owner,
+            address,
+            left: len_bytes,
+            at: 0,
+        });
+    }
+
+    /// Whether a read for this owner has been asked for and has not left.
+    pub(crate) fn ring_read_waits(&self, owner: Owner) -> bool {
+        self.ring_reads.iter().any(|read| read.owner == owner)
+    }
+
+    /// Writes to a ring.
+    pub(crate) fn ring_write(&mut self, now: Instant, mut address: u64, mut data: &[u8]) {
+        if let Some(offset) = self.memory.locate(address, data.len() as u64) {
+            return self.memory.write(offset, data);
+        }
+        let ready = self.timing.after(now, 0);
+        while !data.is_empty() {
+            let len = one_tlp(address, data.len() as u32, self.limits.payload_max);
+            let (now_gone, later) = data.split_at(usize::from(len));
+            let write = Posted::Write { ready, address, data: Payload::from_slice(now_gone) };
+            self.give(write);
+            address = address.wrapping_add(u64::from(len));
+            data = later;
+        }
+    }
+
+    /// Sends an interrupt message.
+    pub(crate) fn message(&mut self, now: Instant, message: MsiMessage) {
+        let ready = self.timing.after(now, 0);
+        let data = Payload::from_slice(&message.data.to_le_bytes());
+        self.give(Posted::Write { ready, address: message.address, data });
+    }
+
+    /// Says when all that was given until now for the oldest requests of a queue has left.
+    pub(crate) fn release_after(&mut self, queue: u16, requests: u16) {
+        self.give(Posted::Release { queue, requests });
+    }
+
+    /// Starts reading a request's readable bytes. When none has to come over the link, gives the time
+    /// at which they are at hand; else the completions that arrive tell.
+    pub(crate) fn payload_read(&mut self, now: Instant, id: u32) -> Option<Instant> {
+        let read_max = self.limits.read_max;
+        let request = &mut self.requests[id];
+        request.data.resize(request.readable_bytes as usize, 0);
+        request.missing = request.readable_bytes;
+        let here = |s: &request::Segment| self.memory.overlaps(s.address, u64::from(s.len));
+        let mut local = 0;
+        if request.readable_segments().iter().any(here) {
+            let mut walk = request::Walk::default();
+            while let Some(chunk) = walk.next(&request.segments[..request.readable], read_max) {
+                if let Some(offset) = self.memory.locate(chunk.address, chunk.len.into()) {
+                    let at = chunk.at as usize;
+                    let into = &mut request.data[at..at + usize::from(chunk.len)];
+                    self.memory.read(offset, into);
+                    local += u64::from(chunk.len);
+                }
+            }
+        }
+        request.missing -= local;
+        if request.missing != 0 {
+            let ready = self.timing.after(now, self.timing.dma_read_issue);
+            self.payload_reads.push_back(PayloadRead { ready, request: id });
+            return None;
+        }
+        let cycles = if local == 0 { 0 } else { self.local_cycles(local) };
+        Some(self.timing.after(now, cycles))
+    }
+
+    /// Writes a request's data to its writable buffers.
+    pub(crate) fn payload_write(&mut self, now: Instant, id: u32) {
+        let request = &mut self.requests[id];
+        request.walk = request::Walk::default();
+        if request.data.is_empty() {
+            return;
+        }
+        let from = request.write_from;
+        request.walk.skip(&request.segments[request.readable..], from);
+        let mut walk = request.walk;
+        let mut remote = false;
+        let end = from + request.data.len() as u64;
+        if !request
+            .writable_segments()
+            .iter()
+            .any(|s| self.memory.overlaps(s.address, s.len.into()))
+        {
+            remote = true;
+        } else {
+            while let Some(chunk) = walk.next(&request.segments[request.readable..], 4096) {
+                if chunk.at >= end {
+                    break;
+                }
+                let at = (chunk.at - from) as usize;
+                let upto = (at + usize::from(chunk.len)).min(request.data.len());
+                match self.memory.locate(chunk.address, chunk.len.into()) {
+                    Some(offset) => self.memory.write(offset, &request.data[at..upto]),
+                    None => remote = true,
+                }
+            }
+        }
+        if remote {
+            let ready = self.timing.after(now, 0);
+            self.give(Posted::Burst { ready, request: id });
+        }
+    }
+
+    fn local_cycles(&self, bytes: u64) -> u32 {
+        self.timing.local_access + self.timing.beats(bytes as usize)
+    }
+
+    fn give(&mut self, posted: Posted) {
+        self.posted.push_back(posted);
+        self.posted_given += 1;
+    }
+
+    /// Forgets all that the queues have asked for. Answers to the host stay.
+    pub(crate) fn reset(&mut self) {
+        self.schedule.clear();
+        self.requests.clear();
+        self.ring_reads.clear();
+        self.payload_reads.clear();
+        self.posted.clear();
+        self.posted_gone = self.posted_given;
+        self.released.clear();
+        self.tags.orphan_all();
+    }
+}
+
+/// A read of a few bytes of a ring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RingAccess {
+    /// Who waits.
+    pub(crate) owner: Owner,
+    /// Bus address.
+    pub(crate) address: u64,
+    /// Bytes.
+    pub(crate) len_bytes: u32,
+    /// Must not overtake the posted writes given before.
+    pub(crate) fenced: bool,
+}

@@ -1,0 +1,237 @@
+//! What leaves next: one TLP at a time, on a clock edge, when the link has credits for it.
+
+use pcie_sim::endpoint::Port;
+use pcie_sim::time::Instant;
+use pcie_sim::tlp::{Attributes, FlowClass, MemRead, MemWrite, Payload, Tag, Tlp};
+
+use super::request::{Chunk, Walk, one_tlp};
+use super::{Dma, Owner, Posted};
+
+impl Dma {
+    /// Sends what can leave at `now`: at most one TLP, since the next one needs the way out for itself.
+    /// Whether anything has moved.
+    pub(crate) fn pump(&mut self, now: Instant, port: &mut dyn Port) -> bool {
+        let passed = self.pass_releases();
+        if self.slot(now) != now {
+            return passed;
+        }
+        // Answers first, as the CPU stands still for them; then reads, since much waits for them and
+        // the tags bound them; then writes.
+        let sent = self.send_answer(now, port)
+            || self.send_ring_read(now, port)
+            || self.send_payload_read(now, port)
+            || self.send_posted(now, port);
+        self.pass_releases() || passed || sent
+    }
+
+    /// When [`Self::pump`] can next do something without hearing from the link.
+    pub(crate) fn next_wake(&mut self, now: Instant) -> Option<Instant> {
+        let slot = self.slot(now);
+        let fronts = [
+            self.answers.front().map(|answer| answer.ready),
+            self.ring_reads.front().map(|read| read.ready),
+            self.payload_reads.front().map(|read| read.ready),
+            self.posted.front().and_then(Posted::ready),
+        ];
+        // What was ready in a slot that is past, and is still here, waits for a credit, a tag or a fence.
+        let moves = |ready: &Instant| slot > now || *ready > now;
+        let queue = fronts.into_iter().flatten().filter(moves).min().map(|ready| ready.max(slot));
+        [queue, self.schedule.next_time(), self.tags.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// The first moment at or after `now` when a TLP may leave.
+    fn slot(&self, now: Instant) -> Instant {
+        now.next_edge(self.timing.clock).max(self.busy_until)
+    }
+
+    fn send(&mut self, now: Instant, port: &mut dyn Port, tlp: Tlp) {
+        let beats = self.timing.beats(tlp.len_bytes());
+        self.busy_until = now + self.timing.clock * u64::from(beats.max(1));
+        port.send(tlp);
+    }
+
+    fn send_answer(&mut self, now: Instant, port: &mut dyn Port) -> bool {
+        let Some(answer) = self.answers.front() else { return false };
+        // Without Bus Master Enable posted writes stand still; the host must still get its answers.
+        let in_order = answer.fence <= self.posted_gone || !self.limits.bus_master;
+        let credits = (answer.completion.data.len() as u32).div_ceil(16);
+        if answer.ready > now || !in_order || !port.can_send(FlowClass::Completion, credits) {
+            return false;
+        }
+        if let Some(answer) = self.answers.pop_front() {
+            self.send(now, port, Tlp::Completion(answer.completion));
+        }
+        true
+    }
+
+    fn may_read(&self, port: &dyn Port) -> bool {
+        self.limits.bus_master && self.tags.available() && port.can_send(FlowClass::NonPosted, 0)
+    }
+
+    fn send_ring_read(&mut self, now: Instant, port: &mut dyn Port) -> bool {
+        let Some(read) = self.ring_reads.front() else { return false };
+        if read.ready > now || read.fence > self.posted_gone || !self.may_read(port) {
+            return false;
+        }
+        let len = one_tlp(read.address, read.left, self.limits.read_max);
+        let (owner, address, at) = (read.owner, read.address, read.at);
+        if read.left == u32::from(len) {
+            self.ring_reads.pop_front();
+        } else if let Some(read) = self.ring_reads.front_mut() {
+            read.address = read.address.wrapping_add(len.into());
+            read.left -= u32::from(len);
+            read.at += u32::from(len);
+        }
+        self.send_read(now, port, owner, address, at, len);
+        true
+    }
+
+    fn send_payload_read(&mut self, now: Instant, port: &mut dyn Port) -> bool {
+        let Some(read) = self.payload_reads.front() else { return false };
+        if read.ready > now || !self.may_read(port) {
+            return false;
+        }
+        let id = read.request;
+        let Some((chunk, walk)) = self.next_remote_read(id, self.requests[id].walk) else {
+            self.payload_reads.pop_front();
+            return self.send_payload_read(now, port);
+        };
+        self.requests[id].walk = walk;
+        // The job must be gone before its last answer comes, for then the request moves on.
+        if self.next_remote_read(id, walk).is_none() {
+            self.payload_reads.pop_front();
+        }
+        self.send_read(now, port, Owner::Payload(id), chunk.address, chunk.at as u32, chunk.len);
+        true
+    }
+
+    /// The next run to be read over the link, passing over memory on the card.
+    fn next_remote_read(&self, id: u32, mut walk: Walk) -> Option<(Chunk, Walk)> {
+        let request = &self.requests[id];
+        loop {
+            let chunk = walk.next(request.readable_segments(), self.limits.read_max)?;
+            if self.memory.locate(chunk.address, chunk.len.into()).is_none() {
+                return Some((chunk, walk));
+            }
+        }
+    }
+
+    fn send_read(
+        &mut self,
+        now: Instant,
+        port: &mut dyn Port,
+        owner: Owner,
+        address: u64,
+        at: u32,
+        len_bytes: u16,
+    ) {
+        let tag = self.tags.take(owner, at, len_bytes, now + self.timing.completion_timeout);
+        let requester = self.limits.id;
+        let attributes = Attributes::default();
+        let read = MemRead { requester, tag, address, len_bytes, attributes };
+        self.send(now, port, Tlp::MemRead(read));
+    }
+
+    fn send_posted(&mut self, now: Instant, port: &mut dyn Port) -> bool {
+        let Some(ready) = self.posted.front().and_then(Posted::ready) else { return false };
+        if ready > now || !self.limits.bus_master {
+            return false;
+        }
+        let Some((address, len)) = self.peek_posted() else {
+            self.drop_posted();
+            self.pass_releases();
+            return self.send_posted(now, port);
+        };
+        let dwords = ((address & 3) as usize + len).div_ceil(4);
+        if !port.can_send(FlowClass::Posted, dwords.div_ceil(4) as u32) {
+            return false;
+        }
+        let data = self.take_posted();
+        let (requester, attributes) = (self.limits.id, Attributes::default());
+        let write = MemWrite { requester, tag: Tag(0), address, data, attributes };
+        self.send(now, port, Tlp::MemWrite(write));
+        true
+    }
+
+    /// Address and length of the next write; `None` when a burst has nothing left to send.
+    fn peek_posted(&mut self) -> Option<(u64, usize)> {
+        match self.posted.front()? {
+            Posted::Write { address, data, .. } => Some((*address, data.len())),
+            Posted::Burst { request, .. } => self.peek_burst(*request),
+            Posted::Release { .. } => None,
+        }
+    }
+
+    fn take_posted(&mut self) -> Payload {
+        match self.posted.front_mut() {
+            Some(Posted::Write { data, .. }) => {
+                let data = std::mem::take(data);
+                self.drop_posted();
+                data
+            }
+            Some(Posted::Burst { request, .. }) => {
+                let id = *request;
+                self.take_burst(id)
+            }
+            Some(Posted::Release { .. }) | None => Payload::new(),
+        }
+    }
+
+    /// Address and length of the next write of a burst, passing over memory on the card.
+    fn peek_burst(&mut self, id: u32) -> Option<(u64, usize)> {
+        let payload_max = self.limits.payload_max;
+        let request = &mut self.requests[id];
+        let end = request.write_from + request.data.len() as u64;
+        loop {
+            let mut walk = request.walk;
+            let chunk = walk.next(&request.segments[request.readable..], payload_max)?;
+            if chunk.at >= end {
+                return None;
+            }
+            if self.memory.locate(chunk.address, chunk.len.into()).is_none() {
+                return Some((chunk.address, u64::from(chunk.len).min(end - chunk.at) as usize));
+            }
+            request.walk = walk;
+        }
+    }
+
+    fn take_burst(&mut self, id: u32) -> Payload {
+        let payload_max = self.limits.payload_max;
+        let request = &mut self.requests[id];
+        let Some(chunk) = request.walk.next(&request.segments[request.readable..], payload_max)
+        else {
+            return Payload::new();
+        };
+        let at = (chunk.at - request.write_from) as usize;
+        let end = (at + usize::from(chunk.len)).min(request.data.len());
+        let data = Payload::from_slice(&request.data[at..end]);
+        if end == request.data.len() {
+            self.drop_posted();
+        }
+        data
+    }
+
+    fn drop_posted(&mut self) {
+        self.posted.pop_front();
+        self.posted_gone += 1;
+    }
+
+    /// Reports the requests of which nothing is left to send; whether there were any.
+    fn pass_releases(&mut self) -> bool {
+        let before = self.released.len();
+        while let Some(&Posted::Release { queue, requests }) = self.posted.front() {
+            self.released.push((queue, requests));
+            self.drop_posted();
+        }
+        self.released.len() != before
+    }
+}
+
+impl Posted {
+    fn ready(&self) -> Option<Instant> {
+        match self {
+            Self::Write { ready, .. } | Self::Burst { ready, .. } => Some(*ready),
+            Self::Release { .. } => None,
+        }
+    }
+}

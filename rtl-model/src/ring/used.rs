@@ -1,0 +1,136 @@
+//! The completion engine: used elements, the used index, and whether the driver wants to be interrupted.
+//!
+//! ```text
+//!  done ─▶ wait for a batch ─▶ element(s), index ─▶ suppression word ─▶ interrupt
+//! ```
+//!
+//! Writing never waits for the suppression word. Whatever is published while one is being read is covered
+//! by the next reading, so that a busy queue reads it less than once for each completion.
+//!
+//! When the driver area lies on the card and the device area in host memory, the word is read on the card
+//! while the index is still on its way up. A driver that has just enabled interrupts must then read
+//! something back from the card before it looks at the used index for the last time; the answer pushes the
+//! index ahead of itself.
+
+use std::collections::VecDeque;
+
+use pcie_sim::spec::virtq::{
+    AVAIL_F_NO_INTERRUPT, AVAIL_FLAGS, USED_ELEM_BYTES, USED_IDX, need_event, used_elem, used_event,
+};
+use pcie_sim::time::Instant;
+use smallvec::SmallVec;
+
+use super::{Inbox, Queue, RingFault};
+use crate::dma::{Cause, Dma, Event, Owner, RingAccess};
+
+/// The completion engine's state.
+#[derive(Debug, Default)]
+pub(crate) struct Used {
+    /// Heads and lengths to be published.
+    done: VecDeque<(u16, u32)>,
+    /// The index as last published.
+    idx: u16,
+    /// A batch is about to be written.
+    writing: bool,
+    pub(crate) inbox: Inbox,
+    /// The suppression word is being read, to decide on publications up to this index.
+    asking: Option<u16>,
+    /// Publications before this index have been decided on.
+    decided: u16,
+}
+
+impl Used {
+    /// A request is done.
+    pub(super) fn push(&mut self, head: u16, len: u32) {
+        self.done.push_back((head, len));
+    }
+}
+
+impl Queue {
+    /// Elements that the next write would carry: a batch never wraps.
+    fn batch(&self) -> usize {
+        let slot = self.used.idx & (self.ring.size - 1);
+        let most = self.build.batch.min(self.ring.size - slot);
+        self.used.done.len().min(usize::from(most))
+    }
+
+    /// Begins a write when a batch is full or nothing more is coming.
+    pub(crate) fn flush(&mut self, now: Instant, dma: &mut Dma) {
+        if self.used.writing || self.used.done.is_empty() {
+            return;
+        }
+        let slot = self.used.idx & (self.ring.size - 1);
+        let full = self.build.batch.min(self.ring.size - slot);
+        if self.batch() == usize::from(full) || !self.more_to_come() {
+            self.used.writing = true;
+            dma.after(now, dma.timing.used_write, Event::UsedWrite(self.ring.index));
+        }
+    }
+
+    /// Publishes a batch: elements, then index (VQ-USED-DEV-01).
+    pub(crate) fn write_used(&mut self, now: Instant, dma: &mut Dma) {
+        let count = self.batch();
+        let slot = self.used.idx & (self.ring.size - 1);
+        let mut elements = SmallVec::<[u8; 64]>::with_capacity(count * USED_ELEM_BYTES);
+        for (head, len) in self.used.done.drain(..count) {
+            elements.extend_from_slice(&u32::from(head).to_le_bytes());
+            elements.extend_from_slice(&len.to_le_bytes());
+        }
+        let device = self.ring.device;
+        dma.ring_write(now, device.wrapping_add(used_elem(slot)), &elements);
+        self.used.idx = self.used.idx.wrapping_add(count as u16);
+        dma.ring_write(now, device.wrapping_add(USED_IDX), &self.used.idx.to_le_bytes());
+        dma.release_after(self.ring.index, count as u16);
+        self.used.writing = false;
+        self.notify(now, dma);
+        self.flush(now, dma);
+    }
+
+    /// Finds out whether to interrupt for what has been published.
+    fn notify(&mut self, now: Instant, dma: &mut Dma) {
+        if self.build.always_interrupt && !self.ring.event_idx {
+            self.used.decided = self.used.idx;
+            return self.interrupt(now, dma);
+        }
+        if self.used.asking.is_some() {
+            return;
+        }
+        self.used.asking = Some(self.used.idx);
+        self.used.inbox.expect(2);
+        let word = if self.ring.event_idx { used_event(self.ring.size) } else { AVAIL_FLAGS };
+        let owner = Owner::Suppression(self.ring.index);
+        let address = self.ring.driver.wrapping_add(word);
+        dma.ring_read(now, 0, RingAccess { owner, address, len_bytes: 2, fenced: true });
+    }
+
+    /// The suppression word is at hand.
+    pub(crate) fn suppression_arrived(
+        &mut self,
+        now: Instant,
+        dma: &mut Dma,
+    ) -> Result<(), RingFault> {
+        let Some(upto) = self.used.asking.take() else { return Ok(()) };
+        if self.used.inbox.failed {
+            return Err(RingFault::ReadFailed);
+        }
+        let word = self.used.inbox.word();
+        let wanted = if self.ring.event_idx {
+            need_event(word, upto, self.used.decided)
+        } else {
+            word & AVAIL_F_NO_INTERRUPT == 0
+        };
+        self.used.decided = upto;
+        if wanted {
+            self.interrupt(now, dma);
+        }
+        if self.used.idx != upto {
+            self.notify(now, dma);
+        }
+        Ok(())
+    }
+
+    fn interrupt(&self, now: Instant, dma: &mut Dma) {
+        let cause = Cause::Queue(self.ring.index);
+        dma.after(now, dma.timing.interrupt, Event::Interrupt(cause));
+    }
+}

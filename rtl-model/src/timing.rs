@@ -1,0 +1,83 @@
+//! How many clock cycles each stage of the card takes.
+//!
+//! The defaults are assumptions about a mid-range FPGA design, not measurements of one: a study
+//! replaces them. Every stage is counted from the clock edge at which its input is there to the edge
+//! at which its output may leave.
+
+use pcie_sim::time::{Instant, Span};
+
+/// The card's clock and the latency of its stages, in cycles of that clock unless the name says other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CardTiming {
+    /// The period of the clock; TLPs leave on its edges. Assumed: 4 ns, a 250 MHz design.
+    pub clock: Span,
+    /// Bytes of a TLP that leave the card in one cycle, 1 or more. Assumed: 32, a 256-bit data path.
+    pub datapath_bytes: u32,
+    /// From a request for a register, configuration or on-card memory to its completion.
+    pub register_access: u32,
+    /// From the arrival of a doorbell to the decision to fetch.
+    pub doorbell: u32,
+    /// To understand one fetched element: an index, a ring entry, a descriptor.
+    pub parse: u32,
+    /// From the decision to read to the request at the pins.
+    pub dma_read_issue: u32,
+    /// From the last byte of a completion to its use.
+    pub dma_completion: u32,
+    /// One access to memory on the card, added to [`Self::register_access`] when it comes by MMIO.
+    pub local_access: u32,
+    /// From a packet's last byte on the card to the cable, and from the cable to the first write.
+    pub net_processing: u32,
+    /// From a block command's last byte on the card to its result, the medium included.
+    pub blk_processing: u32,
+    /// Added to the processing of a request for each 16 bytes, begun ones counted.
+    pub per_16_bytes: u32,
+    /// From the end of a request to the write of its used element.
+    pub used_write: u32,
+    /// From the decision to interrupt to the MSI-X message.
+    pub interrupt: u32,
+    /// How long a read may stay unanswered. PCIe 5.0 §2.8, "Completion Timeout Mechanism": 10 ms or more
+    /// is recommended.
+    pub completion_timeout: Span,
+}
+
+impl Default for CardTiming {
+    fn default() -> Self {
+        Self {
+            clock: Span::from_ns(4),
+            datapath_bytes: 32,
+            register_access: 10,
+            doorbell: 4,
+            parse: 2,
+            dma_read_issue: 6,
+            dma_completion: 8,
+            local_access: 4,
+            net_processing: 16,
+            blk_processing: 64,
+            per_16_bytes: 0,
+            used_write: 4,
+            interrupt: 4,
+            completion_timeout: Span::from_ms(10),
+        }
+    }
+}
+
+impl CardTiming {
+    /// The edge `cycles` after the first edge at or after `now`.
+    #[must_use]
+    pub fn after(&self, now: Instant, cycles: u32) -> Instant {
+        now.next_edge(self.clock) + self.clock * u64::from(cycles)
+    }
+
+    /// Cycles that a TLP of `len_bytes` keeps the way out busy.
+    #[must_use]
+    pub fn beats(&self, len_bytes: usize) -> u32 {
+        (len_bytes as u32).div_ceil(self.datapath_bytes)
+    }
+
+    /// Cycles to process `len_bytes` after a fixed part of `base` cycles.
+    #[must_use]
+    pub fn processing(&self, base: u32, len_bytes: u64) -> u32 {
+        let units = u32::try_from(len_bytes.div_ceil(16)).unwrap_or(u32::MAX);
+        base.saturating_add(self.per_16_bytes.saturating_mul(units))
+    }
+}
