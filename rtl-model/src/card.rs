@@ -209,6 +209,10 @@ impl Card {
 
 impl Endpoint for Card {
     fn advance(&mut self, now: Instant, port: &mut dyn Port) {
+        // The card wakes itself on edges only, so this one need not be computed.
+        if self.wake == Some(now) {
+            self.dma.edges.is_edge(now);
+        }
         self.tell_config_news(now);
         loop {
             while self.happen(now) {}

@@ -4,6 +4,8 @@
 //! replaces them. Every stage is counted from the clock edge at which its input is there to the edge
 //! at which its output may leave.
 
+use std::cell::Cell;
+
 use pcie_sim::time::{Instant, Span};
 
 /// The card's clock and the latency of its stages, in cycles of that clock unless the name says other.
@@ -62,12 +64,6 @@ impl Default for CardTiming {
 }
 
 impl CardTiming {
-    /// The edge `cycles` after the first edge at or after `now`.
-    #[must_use]
-    pub fn after(&self, now: Instant, cycles: u32) -> Instant {
-        now.next_edge(self.clock) + self.clock * u64::from(cycles)
-    }
-
     /// Cycles that a TLP of `len_bytes` keeps the way out busy.
     #[must_use]
     pub fn beats(&self, len_bytes: usize) -> u32 {
@@ -79,5 +75,53 @@ impl CardTiming {
     pub fn processing(&self, base: u32, len_bytes: u64) -> u32 {
         let units = u32::try_from(len_bytes.div_ceil(16)).unwrap_or(u32::MAX);
         base.saturating_add(self.per_16_bytes.saturating_mul(units))
+    }
+}
+
+/// The edges of the clock.
+///
+/// Nearly everything that is asked in a row is asked of one moment, and the division that finds its edge
+/// is the dearest instruction on the way: the last answer is kept.
+#[derive(Debug)]
+pub(crate) struct Edges {
+    period: Span,
+    last: Cell<(Instant, Instant)>,
+}
+
+impl Edges {
+    /// A clock of this period.
+    pub(crate) fn new(period: Span) -> Self {
+        Self { period, last: Cell::new((Instant::ZERO, Instant::ZERO)) }
+    }
+
+    /// The edge `cycles` after the first edge at or after `now`.
+    pub(crate) fn at(&self, now: Instant, cycles: u32) -> Instant {
+        let (last, mut edge) = self.last.get();
+        if last != now {
+            edge = now.next_edge(self.period);
+            self.last.set((now, edge));
+        }
+        edge + self.period * u64::from(cycles)
+    }
+
+    /// Takes note of a moment that is known to be an edge.
+    pub(crate) fn is_edge(&self, now: Instant) {
+        self.last.set((now, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_does_not_depend_on_what_was_asked_before() {
+        let edges = Edges::new(Span::from_ns(4));
+        for ps in [0, 1, 1, 4_000, 3_999, 4_001, 4_000, 12_345_678] {
+            let now = Instant::from_ps(ps);
+            let expected = now.next_edge(Span::from_ns(4)) + Span::from_ns(12);
+            assert_eq!(edges.at(now, 3), expected);
+            assert_eq!(edges.at(now, 3), expected);
+        }
     }
 }

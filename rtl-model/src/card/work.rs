@@ -81,7 +81,7 @@ impl Card {
         let request = &mut self.dma.requests[id];
         request.missing = request.missing.saturating_sub(bytes);
         if request.missing == 0 {
-            let at = self.dma.timing.after(now, self.dma.timing.dma_completion);
+            let at = self.dma.edges.at(now, self.dma.timing.dma_completion);
             let queue = usize::from(request.queue);
             self.queues[queue].payload_ready(at, id, &mut self.dma);
         }
@@ -185,7 +185,10 @@ impl Card {
         let packet = std::mem::take(&mut request.data);
         let sent = if request.failed { Err(packet) } else { net.transmit(now, packet) };
         match sent {
-            Ok(arrives) => self.dma.schedule.at(arrives, Event::Packet),
+            Ok(arrives) => {
+                let edge = arrives.next_edge(self.dma.timing.clock);
+                self.dma.schedule.at(edge, Event::Packet);
+            }
             Err(packet) => {
                 self.counters.packets_dropped_bad += 1;
                 self.dma.requests.recycle(packet);

@@ -22,11 +22,11 @@ use std::collections::VecDeque;
 use pcie_sim::address::Bdf;
 use pcie_sim::host::MsiMessage;
 use pcie_sim::schedule::Schedule;
-use pcie_sim::time::Instant;
+use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::{Completion, Payload};
 
 use crate::memory::CardMemory;
-use crate::timing::CardTiming;
+use crate::timing::{CardTiming, Edges};
 use request::{Requests, one_tlp};
 use tags::Tags;
 
@@ -133,6 +133,7 @@ enum Posted {
 #[derive(Debug)]
 pub(crate) struct Dma {
     pub(crate) timing: CardTiming,
+    pub(crate) edges: Edges,
     pub(crate) memory: CardMemory,
     pub(crate) requests: Requests,
     pub(crate) schedule: Schedule<Event>,
@@ -147,6 +148,8 @@ pub(crate) struct Dma {
     posted_given: u64,
     posted_gone: u64,
     busy_until: Instant,
+    /// The completion timeout in whole cycles.
+    timeout: Span,
 }
 
 impl Dma {
@@ -154,7 +157,10 @@ impl Dma {
     pub(crate) fn new(timing: CardTiming, memory: CardMemory, reads_in_flight: u16) -> Self {
         let limits =
             Limits { bus_master: false, payload_max: 128, read_max: 512, id: Bdf::default() };
+        let timeout = (Instant::ZERO + timing.completion_timeout).next_edge(timing.clock);
         Self {
+            timeout: timeout.since(Instant::ZERO),
+            edges: Edges::new(timing.clock),
             timing,
             memory,
             requests: Requests::default(),
@@ -174,13 +180,13 @@ impl Dma {
 
     /// Enters an event `cycles` from now.
     pub(crate) fn after(&mut self, now: Instant, cycles: u32, event: Event) {
-        let at = self.timing.after(now, cycles);
+        let at = self.edges.at(now, cycles);
         self.schedule.at(at, event);
     }
 
     /// Answers a request of the host's after `cycles`, in turn.
     pub(crate) fn answer(&mut self, now: Instant, cycles: u32, completion: Completion) {
-        let ready = self.timing.after(now, cycles);
+        let ready = self.edges.at(now, cycles);
         let ready = self.answers.back().map_or(ready, |last| ready.max(last.ready));
         self.answers.push_back(Answer { ready, fence: self.posted_given, completion });
     }
@@ -193,7 +199,7 @@ impl Dma {
             let cycles = delay + self.timing.local_access;
             return self.after(now, cycles, Event::LocalRead { owner, offset });
         }
-        let ready = self.timing.after(now, delay + self.timing.dma_read_issue);
+        let ready = self.edges.at(now, delay + self.timing.dma_read_issue);
         let fence = if fenced { self.posted_given } else { 0 };
         self.ring_reads.push_back(RingRead {
             ready,
@@ -215,7 +221,7 @@ impl Dma {
         if let Some(offset) = self.memory.locate(address, data.len() as u64) {
             return self.memory.write(offset, data);
         }
-        let ready = self.timing.after(now, 0);
+        let ready = self.edges.at(now, 0);
         while !data.is_empty() {
             let len = one_tlp(address, data.len() as u32, self.limits.payload_max);
             let (now_gone, later) = data.split_at(usize::from(len));
@@ -228,7 +234,7 @@ impl Dma {
 
     /// Sends an interrupt message.
     pub(crate) fn message(&mut self, now: Instant, message: MsiMessage) {
-        let ready = self.timing.after(now, 0);
+        let ready = self.edges.at(now, 0);
         let data = Payload::from_slice(&message.data.to_le_bytes());
         self.give(Posted::Write { ready, address: message.address, data });
     }
@@ -260,12 +266,12 @@ impl Dma {
         }
         request.missing -= local;
         if request.missing != 0 {
-            let ready = self.timing.after(now, self.timing.dma_read_issue);
+            let ready = self.edges.at(now, self.timing.dma_read_issue);
             self.payload_reads.push_back(PayloadRead { ready, request: id });
             return None;
         }
         let cycles = if local == 0 { 0 } else { self.local_cycles(local) };
-        Some(self.timing.after(now, cycles))
+        Some(self.edges.at(now, cycles))
     }
 
     /// Writes a request's data to its writable buffers.
@@ -300,7 +306,7 @@ impl Dma {
             }
         }
         if remote {
-            let ready = self.timing.after(now, 0);
+            let ready = self.edges.at(now, 0);
             self.give(Posted::Burst { ready, request: id });
         }
     }

@@ -27,21 +27,28 @@ impl Dma {
     /// When [`Self::pump`] can next do something without hearing from the link.
     pub(crate) fn next_wake(&mut self, now: Instant) -> Option<Instant> {
         let slot = self.slot(now);
-        let fronts = [
-            self.answers.front().map(|answer| answer.ready),
-            self.ring_reads.front().map(|read| read.ready),
-            self.payload_reads.front().map(|read| read.ready),
-            self.posted.front().and_then(Posted::ready),
-        ];
-        // What was ready in a slot that is past, and is still here, waits for a credit, a tag or a fence.
-        let moves = |ready: &Instant| slot > now || *ready > now;
-        let queue = fronts.into_iter().flatten().filter(moves).min().map(|ready| ready.max(slot));
-        [queue, self.schedule.next_time(), self.tags.next_deadline()].into_iter().flatten().min()
+        let mut wake = Instant::FAR_FUTURE;
+        let mut front = |ready: Option<Instant>| {
+            // What was ready in a slot that is past, and is still here, waits for a credit, a tag or a fence.
+            if let Some(ready) = ready
+                && (slot > now || ready > now)
+            {
+                wake = wake.min(ready.max(slot));
+            }
+        };
+        front(self.answers.front().map(|answer| answer.ready));
+        front(self.ring_reads.front().map(|read| read.ready));
+        front(self.payload_reads.front().map(|read| read.ready));
+        front(self.posted.front().and_then(Posted::ready));
+        for other in [self.schedule.next_time(), self.tags.next_deadline()].into_iter().flatten() {
+            wake = wake.min(other);
+        }
+        (wake != Instant::FAR_FUTURE).then_some(wake)
     }
 
     /// The first moment at or after `now` when a TLP may leave.
     fn slot(&self, now: Instant) -> Instant {
-        now.next_edge(self.timing.clock).max(self.busy_until)
+        self.edges.at(now, 0).max(self.busy_until)
     }
 
     fn send(&mut self, now: Instant, port: &mut dyn Port, tlp: Tlp) {
@@ -125,7 +132,7 @@ impl Dma {
         at: u32,
         len_bytes: u16,
     ) {
-        let tag = self.tags.take(owner, at, len_bytes, now + self.timing.completion_timeout);
+        let tag = self.tags.take(owner, at, len_bytes, now + self.timeout);
         let requester = self.limits.id;
         let attributes = Attributes::default();
         let read = MemRead { requester, tag, address, len_bytes, attributes };

@@ -143,10 +143,12 @@ impl Requests {
         self.free.push(id);
     }
 
-    /// Takes back memory.
+    /// Takes back memory, where there is some: a request whose data went elsewhere has none.
     pub(crate) fn recycle(&mut self, mut data: Vec<u8>) {
-        data.clear();
-        self.buffers.push(data);
+        if data.capacity() != 0 {
+            data.clear();
+            self.buffers.push(data);
+        }
     }
 
     /// All requests are over.

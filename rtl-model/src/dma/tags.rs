@@ -154,7 +154,8 @@ impl Tags {
 
     /// Gives up one read whose time has passed. PCIe 5.0 §2.8, "Completion Timeout Mechanism".
     pub(crate) fn take_timeout(&mut self, now: Instant) -> Option<Arrival> {
-        if self.next_deadline()? > now {
+        // The oldest deadline is the earliest, whether or not its read is still unanswered.
+        if self.deadlines.front()?.0 > now || self.next_deadline()? > now {
             return None;
         }
         let (_, tag, _) = self.deadlines.pop_front()?;

@@ -248,7 +248,7 @@ impl Queue {
         let writable = if self.build.receives { 0 } else { request.writable_bytes };
         let bytes = writable.min(self.build.request_bytes_max).max(request.data.len() as u64);
         let cycles = dma.timing.processing(self.build.processing, bytes);
-        self.last_process = dma.timing.after(at, cycles).max(self.last_process);
+        self.last_process = dma.edges.at(at, cycles).max(self.last_process);
         dma.schedule.at(self.last_process, Event::Process(id));
     }
 

@@ -315,13 +315,14 @@ impl Queue {
     /// Nothing more is known to be available.
     fn rest(&mut self, now: Instant, dma: &mut Dma) {
         let next = self.fetch.next;
-        if self.fetch.doorbell {
-            self.read_index(now, 0, false, dma);
-        } else if self.ring.event_idx && self.fetch.armed != Some(next) {
+        if self.ring.event_idx && self.fetch.armed != Some(next) {
             self.fetch.armed = Some(next);
             let address = self.ring.device.wrapping_add(avail_event(self.ring.size));
             dma.ring_write(now, address, &next.to_le_bytes());
+            // This look serves a doorbell that came meanwhile, too.
             self.read_index(now, 0, true, dma);
+        } else if self.fetch.doorbell {
+            self.read_index(now, 0, false, dma);
         } else {
             self.fetch.state = State::Idle;
         }

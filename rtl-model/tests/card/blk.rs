@@ -9,7 +9,7 @@ use pcie_sim::spec::virtq::SplitDesc;
 use proptest::prelude::*;
 use rtl_model::{Backing, BlkConfig, Card, CardConfig, CardError, DeviceConfig};
 
-use crate::rig::{BASE_FEATURES, HOST, Rig, Ring, readable, then, writable};
+use crate::rig::{BAR2, BASE_FEATURES, HOST, Rig, Ring, Use, readable, then, writable};
 
 const OUT: u64 = HOST + 0x10_0000;
 const IN: u64 = HOST + 0x40_0000;
@@ -246,6 +246,33 @@ fn requests_that_make_no_sense_come_back() {
     disk.rig.poke(IN + 7, &[0xdd]);
     disk.run(&[readable(OUT, 16), writable(IN + 512, huge), writable(IN + 7, 1)]);
     assert_eq!(disk.rig.peek(IN + 7, 1), [S_IOERR]);
+}
+
+/// Buffers on the card, in host memory, or some of each: the answer is whole and only host memory costs
+/// writes on the link.
+#[test]
+fn answers_reach_buffers_on_the_card_and_in_the_host() {
+    let mut disk = Disk::memory();
+    let data = pattern(1536, 6);
+    assert_eq!(disk.write(0, &data), S_OK);
+    disk.rig.poke(BAR2 + 0x8000, &header(T_IN, 0));
+    disk.rig.log.clear();
+    let used = disk.run(&[
+        readable(BAR2 + 0x8000, 16),
+        writable(BAR2 + 0x9f00, 600),
+        writable(IN, 300),
+        writable(BAR2 + 0xb000, 636),
+        writable(IN + 0x2000, 1),
+    ]);
+    assert_eq!(used, 1537);
+    assert_eq!(disk.rig.peek(BAR2 + 0x9f00, 100), data[..100]);
+    assert_eq!(disk.rig.peek(BAR2 + 0x9f00 + 500, 100), data[500..600]);
+    assert_eq!(disk.rig.peek(IN, 300), data[600..900]);
+    assert_eq!(disk.rig.peek(BAR2 + 0xb000 + 536, 100), data[1436..]);
+    assert_eq!(disk.rig.peek(IN + 0x2000, 1), [S_OK]);
+    let payload = disk.rig.uses(&disk.ring).into_iter().filter(|&u| u == Use::Write).count();
+    assert_eq!(payload, 4, "300 bytes at 128 each, and the status");
+    assert!(!disk.rig.uses(&disk.ring).contains(&Use::Read));
 }
 
 /// Bytes cut at these lengths, the rest in one buffer.
