@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rtl_model::{CardConfig, DeviceConfig, NetConfig};
 
 use crate::fetch::{BUFFER, net};
-use crate::rig::{BASE_FEATURES, HOST, Rig, Ring, Use, readable, then, writable};
+use crate::rig::{BAR2, BASE_FEATURES, HOST, Rig, Ring, Use, readable, then, writable};
 
 const RECEIVED: u64 = HOST + 0x40_0000;
 
@@ -59,6 +59,33 @@ fn what_is_sent_comes_back_with_a_header_of_its_own() {
         assert_eq!(got[10..12], [1, 0]);
         assert_eq!(got[12..], sent[12..]);
     }
+}
+
+/// A packet whose bytes are at hand sooner does not overtake the one before it.
+#[test]
+fn packets_leave_in_the_order_of_the_ring() {
+    let (mut rig, mut rx, mut tx) = rig(NetConfig::default());
+    offer_receive(&mut rig, &mut rx, 4, 1600);
+    let (slow, quick) = (packet(1514, 1), packet(60, 2));
+    rig.poke(BUFFER, &slow);
+    rig.poke(BAR2 + 0x4000, &quick);
+    tx.describe(&mut rig, 0, readable(BUFFER, slow.len() as u32));
+    tx.describe(&mut rig, 1, readable(BAR2 + 0x4000, quick.len() as u32));
+    rig.delay = Span::from_us(20);
+    tx.offer(&mut rig, &[0, 1]);
+    rig.doorbell(1);
+    while !rig.uses(&tx).contains(&Use::Read) {
+        assert!(rig.step());
+    }
+    // The second packet's descriptor is read long before the first packet's bytes are answered.
+    rig.hold_payloads = true;
+    rig.settle_for(Span::from_us(200));
+    assert_eq!(tx.used_idx(&mut rig), 0);
+    rig.hold_payloads = false;
+    rig.settle();
+    assert_eq!(tx.used_idx(&mut rig), 2);
+    assert_eq!(rx.used_elem(&mut rig, 0).1, slow.len() as u32);
+    assert_eq!(rx.used_elem(&mut rig, 1).1, quick.len() as u32);
 }
 
 /// The cable's delay, and its rate when it has one.

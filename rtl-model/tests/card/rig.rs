@@ -81,6 +81,8 @@ pub(crate) struct Rig {
     pub(crate) delay: Span,
     /// Bytes of one completion at most.
     pub(crate) part_bytes: usize,
+    /// Reads that are longer than a descriptor are answered only after this is over.
+    pub(crate) hold_payloads: bool,
     /// Reads are not answered.
     pub(crate) silent: bool,
     returning: VecDeque<(Instant, Tlp)>,
@@ -98,6 +100,7 @@ impl Rig {
             answers: VecDeque::new(),
             delay: Span::from_ns(800),
             part_bytes: 64,
+            hold_payloads: false,
             silent: false,
             returning: VecDeque::new(),
             next_tag: 0,
@@ -351,8 +354,12 @@ impl Rig {
         };
         self.now = self.now.max(next);
         while self.returning.front().is_some_and(|(at, _)| *at <= self.now) {
-            if let Some((_, Tlp::MemRead(read))) = self.returning.pop_front() {
-                self.answer_read(&read);
+            if let Some((at, Tlp::MemRead(read))) = self.returning.pop_front() {
+                if self.hold_payloads && read.len_bytes > 16 {
+                    self.returning.push_back((at + Span::from_us(1), Tlp::MemRead(read)));
+                } else {
+                    self.answer_read(&read);
+                }
             }
         }
         self.advance();

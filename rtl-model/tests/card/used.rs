@@ -2,12 +2,12 @@
 
 use pcie_sim::spec::features;
 use pcie_sim::spec::virtq::{self, need_event};
-use pcie_sim::tlp::Tlp;
+use pcie_sim::tlp::{Attributes, MemRead, Tag, Tlp};
 use proptest::prelude::*;
 use rtl_model::CardConfig;
 
 use crate::fetch::{BUFFER, net, transmitter};
-use crate::rig::{BASE_FEATURES, HOST, Rig, Ring, Use, readable};
+use crate::rig::{BAR0, BASE_FEATURES, HOST, ROOT, Rig, Ring, Use, readable};
 
 const EVENT: u64 = BASE_FEATURES | features::EVENT_IDX;
 
@@ -221,10 +221,30 @@ fn without_posted_credits_completions_wait_and_then_come_in_order() {
     assert_eq!(ring.used_idx(&mut rig), 0);
     let reads = count(&rig, &ring, Use::Descriptor);
     assert!(reads <= 9, "contexts bound what is taken: {reads}");
+    assert_eq!(count(&rig, &ring, Use::Suppression), 0, "it is read behind the index, not before");
     rig.port.no_posted = false;
     rig.doorbell(1);
     rig.settle();
     assert_eq!(ring.used_idx(&mut rig), 20);
+}
+
+/// PCIe 5.0 §2.4.1: what the CPU reads from the card pushes ahead what the card wrote before.
+#[test]
+fn an_answer_does_not_overtake_the_writes_before_it() {
+    let (mut rig, mut ring) = transmitter(net(), BASE_FEATURES);
+    rig.port.no_posted = true;
+    send(&mut rig, &mut ring, 1);
+    let (tag, attributes) = (Tag(5), Attributes::default());
+    let read = MemRead { requester: ROOT, tag, address: BAR0, len_bytes: 4, attributes };
+    rig.deliver(Tlp::MemRead(read));
+    rig.settle();
+    assert!(rig.answers.is_empty());
+    rig.port.no_posted = false;
+    rig.doorbell(1);
+    while rig.answers.is_empty() {
+        assert!(rig.step());
+    }
+    assert_eq!(ring.used_idx(&mut rig), 1);
 }
 
 proptest! {
