@@ -6,8 +6,11 @@
 //!                                └ machine, card, driver; analyzer and scoreboard watch
 //! ```
 
+pub mod analyzer;
 pub mod bench;
+pub mod check;
 pub mod cli;
+pub mod measure;
 pub mod parallel;
 pub mod platform;
 pub mod preset;
