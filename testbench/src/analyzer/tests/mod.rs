@@ -1,0 +1,7 @@
+//! The laws of the analyzer, on TLPs made by hand: a link on which the test plays both sides.
+
+mod classification;
+mod fake_link;
+mod learning;
+mod requests;
+mod violations;
