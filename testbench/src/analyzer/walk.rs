@@ -93,7 +93,11 @@ impl Rings {
             // One level, and at the end of a chain only.
             let len = desc.len as usize;
             let count = len / DESC_BYTES;
-            if in_table || !len.is_multiple_of(DESC_BYTES) || count == 0 || count > usize::from(MAX_SIZE) {
+            if in_table
+                || !len.is_multiple_of(DESC_BYTES)
+                || count == 0
+                || count > usize::from(MAX_SIZE)
+            {
                 request.walk = Walk::Broken;
                 return;
             }

@@ -292,10 +292,7 @@ impl FakeLink {
     pub(super) fn answered(&mut self, open: Open, data: &[u8]) {
         assert_eq!(data.len(), usize::from(open.len));
         self.now += ONE_WAY;
-        self.sends(
-            Direction::Downstream,
-            &Self::answer(CARD, ROOT, open.tag, data, open.address),
-        );
+        self.sends(Direction::Downstream, &Self::answer(CARD, ROOT, open.tag, data, open.address));
     }
 
     /// One completion of several: `from` bytes in.

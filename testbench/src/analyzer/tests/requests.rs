@@ -264,11 +264,14 @@ fn a_thousand_requests_leave_nothing_behind() {
 fn by_force(intervals: &[(Instant, Instant)]) -> u32 {
     (0_u32..1 << intervals.len())
         .filter(|subset| {
-            let chosen: Vec<_> =
-                (0..intervals.len()).filter(|i| subset >> i & 1 == 1).map(|i| intervals[i]).collect();
-            chosen.iter().enumerate().all(|(i, a)| {
-                chosen[i + 1..].iter().all(|b| a.1 <= b.0 || b.1 <= a.0)
-            })
+            let chosen: Vec<_> = (0..intervals.len())
+                .filter(|i| subset >> i & 1 == 1)
+                .map(|i| intervals[i])
+                .collect();
+            chosen
+                .iter()
+                .enumerate()
+                .all(|(i, a)| chosen[i + 1..].iter().all(|b| a.1 <= b.0 || b.1 <= a.0))
         })
         .map(u32::count_ones)
         .max()
