@@ -4,6 +4,8 @@
 //! wrote there is all that can be known. The shadow takes a page when the first byte of it is written,
 //! so it never holds more than the card itself.
 
+use std::collections::BTreeMap;
+
 /// Bytes of a page of the shadow.
 const PAGE: usize = 4096;
 
@@ -25,13 +27,12 @@ impl Bars {
     }
 }
 
-type Page = Box<[u8; PAGE]>;
-
 /// The shadow, addressed as the host addresses it.
 #[derive(Debug, Default)]
 pub(crate) struct CardMemory {
     pub(crate) bars: Bars,
-    pages: [Vec<Option<Page>>; 6],
+    /// By BAR and number of the page in it, so that a BAR that moves keeps what was written.
+    pages: BTreeMap<(u8, u64), Box<[u8; PAGE]>>,
 }
 
 impl CardMemory {
@@ -42,19 +43,14 @@ impl CardMemory {
 
     /// Takes over what the CPU writes.
     pub(crate) fn write(&mut self, address: u64, data: &[u8]) {
-        let Some((bar, offset)) = self.bars.locate(address) else { return };
-        let pages = &mut self.pages[usize::from(bar)];
-        let mut at = offset as usize;
+        let Some((bar, mut at)) = self.bars.locate(address) else { return };
         let mut left = data;
         while !left.is_empty() {
-            let (number, into) = (at / PAGE, at % PAGE);
-            if pages.len() <= number {
-                pages.resize_with(number + 1, || None);
-            }
-            let page = pages[number].get_or_insert_with(|| Box::new([0; PAGE]));
+            let (number, into) = split(at);
+            let page = self.pages.entry((bar, number)).or_insert_with(|| Box::new([0; PAGE]));
             let (now, later) = left.split_at(left.len().min(PAGE - into));
             page[into..into + now.len()].copy_from_slice(now);
-            at += now.len();
+            at = at.wrapping_add(now.len() as u64);
             left = later;
         }
     }
@@ -62,14 +58,37 @@ impl CardMemory {
     /// The bytes at an address; zero where nobody wrote.
     pub(crate) fn read<const N: usize>(&self, address: u64) -> [u8; N] {
         let mut bytes = [0; N];
-        let Some((bar, offset)) = self.bars.locate(address) else { return bytes };
-        let pages = &self.pages[usize::from(bar)];
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            let at = offset as usize + i;
-            if let Some(Some(page)) = pages.get(at / PAGE) {
-                *byte = page[at % PAGE];
+        let Some((bar, mut at)) = self.bars.locate(address) else { return bytes };
+        let mut left = &mut bytes[..];
+        while !left.is_empty() {
+            let (number, into) = split(at);
+            let (now, later) = left.split_at_mut((PAGE - into).min(left.len()));
+            if let Some(page) = self.pages.get(&(bar, number)) {
+                now.copy_from_slice(&page[into..into + now.len()]);
             }
+            at = at.wrapping_add(now.len() as u64);
+            left = later;
         }
         bytes
+    }
+}
+
+/// Number of the page, and offset in it.
+const fn split(offset: u64) -> (u64, usize) {
+    (offset / PAGE as u64, offset as usize % PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_over_a_page_boundary_is_read_back() {
+        let mut memory = CardMemory::default();
+        memory.bars.ranges[2] = Some((0x1_0000, 0x1_0000));
+        memory.write(0x1_0ffe, &[1, 2, 3, 4]);
+        assert_eq!(memory.read(0x1_0ffd), [0, 1, 2, 3, 4, 0]);
+        memory.write(0x2_0000, &[9]);
+        assert_eq!(memory.read(0x2_0000), [0], "beyond the BAR");
     }
 }

@@ -17,7 +17,7 @@ pub(super) enum CpuRequest {
     #[default]
     None,
     /// A configuration read.
-    ConfigRead { function: u8, offset: u16, window: Option<BarRead> },
+    ConfigRead { function: u8, offset: u16, len: u8, window: Option<BarRead> },
     /// A configuration write; what it writes holds when it is answered.
     ConfigWrite { function: u8, offset: u16, data: Payload },
     /// A read of a BAR.
@@ -50,7 +50,8 @@ impl<O: Observer> Analyzer<O> {
                 self.bar_read(address, region, into, len.min(usize::from(read.len_bytes)) as u16)
             });
         let place = self.cpu.place(read.requester, read.tag);
-        *self.cpu.at(place) = CpuRequest::ConfigRead { function, offset: read.offset, window };
+        let (offset, len) = (read.offset, read.len_bytes);
+        *self.cpu.at(place) = CpuRequest::ConfigRead { function, offset, len, window };
         seen
     }
 
@@ -105,11 +106,14 @@ impl<O: Observer> Analyzer<O> {
         let good = completion.status == CompletionStatus::Success;
         match std::mem::take(self.cpu.at(place)) {
             CpuRequest::None => Classified::new(Role::Stray, None),
-            CpuRequest::ConfigRead { function, offset, window } => {
-                if good {
-                    self.config_answered(function, offset, &completion.data);
+            CpuRequest::ConfigRead { function, offset, len, window } => {
+                // The answer is the whole doubleword; only what was asked for has a meaning.
+                let lane = usize::from(offset & 3);
+                let asked = completion.data.get(lane..lane + usize::from(len));
+                if let Some(data) = asked.filter(|_| good) {
+                    self.config_answered(function, offset, data);
                     if let Some(read) = window {
-                        self.bar_answered(read, &completion.data, departs);
+                        self.bar_answered(read, data, departs);
                     }
                 }
                 Classified::new(Role::Config, None)
@@ -129,8 +133,8 @@ impl<O: Observer> Analyzer<O> {
                 if more {
                     let brought = completion.data.len() as u64;
                     *self.cpu.at(place) = CpuRequest::Mmio(BarRead {
-                        address: read.address + brought,
-                        into: read.into + brought,
+                        address: read.address.wrapping_add(brought),
+                        into: read.into.wrapping_add(brought),
                         len: read.len.saturating_sub(brought as u16),
                         ..read
                     });

@@ -147,7 +147,7 @@ impl Queue {
 
     /// Address of an entry of the available ring.
     pub(crate) const fn entry_at(&self, slot: usize) -> u64 {
-        self.driver_at + virtq::avail_entry(slot as u16)
+        self.driver_at.wrapping_add(virtq::avail_entry(slot as u16))
     }
 
     /// `(id, len)` of a used element in the shadow.

@@ -288,7 +288,7 @@ impl Rings {
         let (found, departed, wanted) = (read.found, read.departed, read.len);
         let past = wanted.saturating_sub(completion.byte_count);
         let piece = Piece {
-            address: read.address + u64::from(past),
+            address: read.address.wrapping_add(u64::from(past)),
             data: &completion.data[..len.min(usize::from(wanted - past))],
             stamp: Stamp {
                 departed,

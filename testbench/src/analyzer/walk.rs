@@ -48,7 +48,8 @@ impl Rings {
         }
         let index = usize::from(slot);
         if queue.desc_on_card {
-            let bytes = self.memory.read::<DESC_BYTES>(queue.desc_at + 16 * u64::from(slot));
+            let bytes =
+                self.memory.read::<DESC_BYTES>(queue.desc_at.wrapping_add(16 * u64::from(slot)));
             return Some((SplitDesc::from_bytes(&bytes), false));
         }
         if queue.desc_stamp[index].departed < published {
@@ -72,7 +73,7 @@ impl Rings {
                 request.walk = Walk::Broken;
                 return None;
             }
-            let address = request.table_at + (index * DESC_BYTES) as u64;
+            let address = request.table_at.wrapping_add((index * DESC_BYTES) as u64);
             return Some((SplitDesc::from_bytes(&self.memory.read(address)), true));
         }
         match request.table_known.get(index) {
@@ -164,7 +165,7 @@ impl Rings {
             position += 1;
             let (offset, _, bytes) = area.clip(address, data.len());
             if area.kind == super::areas::AreaKind::Driver && offset < 4 && offset + bytes > 2 {
-                let idx = u16::from_le_bytes(self.memory.read(area.start + 2));
+                let idx = u16::from_le_bytes(self.memory.read(area.start.wrapping_add(2)));
                 self.publish(area.queue, idx, Stamp::written(arrives), None, arrives);
             }
         }

@@ -152,7 +152,10 @@ impl FakeLink {
         let read =
             ConfigRead { requester: ROOT, tag, target: CARD, offset, len_bytes, forwarded: false };
         self.sends(Direction::Downstream, &Tlp::ConfigRead(read));
-        self.sends(Direction::Upstream, &Self::answer(ROOT, CARD, tag, data, 0));
+        // What was not asked for has no meaning, and must not be taken for anything.
+        let mut dword = [0xee; 4];
+        dword[usize::from(offset & 3)..][..data.len()].copy_from_slice(data);
+        self.sends(Direction::Upstream, &Self::answer(ROOT, CARD, tag, &dword, 0));
     }
 
     /// Sends a configuration write without waiting for its answer.
@@ -166,7 +169,11 @@ impl FakeLink {
     }
 
     pub(super) fn config_write_ends(&mut self, tag: Tag) {
-        self.sends(Direction::Upstream, &Self::answer(ROOT, CARD, tag, &[], 0));
+        let mut tlp = Self::answer(ROOT, CARD, tag, &[], 0);
+        if let Tlp::Completion(completion) = &mut tlp {
+            completion.byte_count = 4;
+        }
+        self.sends(Direction::Upstream, &tlp);
     }
 
     pub(super) fn config_write(&mut self, offset: u16, data: &[u8]) {

@@ -196,3 +196,17 @@ fn features_of_the_upper_window_are_known() {
     let link = FakeLink::running(DESC, AVAIL, USED, all);
     assert_eq!(link.analyzer.registers().features(), all);
 }
+
+/// A completion of a configuration read carries the whole doubleword. PCIe 5.0 §2.2.9.
+#[test]
+fn a_narrow_configuration_read_teaches_what_was_asked_for_and_no_more() {
+    let mut link = FakeLink::dark();
+    link.config_read(header::VENDOR_ID, &0x1af4_u16.to_le_bytes());
+    link.config_read(header::STATUS, &[0x10, 0]);
+    let config = link.analyzer.config().expect("somebody read it");
+    assert_eq!(config.vendor(), 0x1af4);
+    assert!(config.bus_master_allowed(), "nobody read the command register");
+    link.config_read(header::COMMAND, &[0, 0]);
+    let config = link.analyzer.config().expect("somebody read it");
+    assert!(!config.bus_master_allowed());
+}

@@ -4,4 +4,5 @@ mod classification;
 mod fake_link;
 mod learning;
 mod requests;
+mod robustness;
 mod violations;
