@@ -40,6 +40,7 @@ impl<O: Observer> Analyzer<O> {
         if found.area.is_some() {
             self.rings.card_write(&dma, &write.data, &mut self.findings);
         }
+        self.rings.buffer_written(found.owner, departs);
         classified(&found)
     }
 

@@ -12,6 +12,22 @@ pub(crate) const ID_WRITTEN: u8 = 1;
 /// See [`ID_WRITTEN`].
 pub(crate) const LEN_WRITTEN: u8 = 2;
 
+/// How the CPU learned that an element on the card is done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shown {
+    /// The first interrupt since the CPU had last read the index.
+    pub(crate) interrupt: Option<Instant>,
+    /// The answer with the index left the card.
+    pub(crate) read: Instant,
+}
+
+impl Shown {
+    /// When a request ended that was `active` until then: an interrupt before that was for another.
+    pub(crate) fn end(&self, active: Instant) -> Instant {
+        self.interrupt.filter(|&interrupt| interrupt >= active).unwrap_or(self.read)
+    }
+}
+
 /// One queue. Vectors are indexed by slot of the ring or by descriptor.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -60,7 +76,7 @@ pub(crate) struct Queue {
     pub(crate) used_idx: u16,
     /// On the card: up to this index the CPU has read the elements.
     pub(crate) collected: u16,
-    pub(crate) shown: Vec<Instant>,
+    pub(crate) shown: Vec<Shown>,
 
     /// The used index has moved since the last interrupt.
     pub(crate) unreported: bool,
@@ -108,7 +124,7 @@ impl Queue {
             elements_ahead: 0,
             used_idx: 0,
             collected: 0,
-            shown: vec![Instant::ZERO; n],
+            shown: vec![Shown::default(); n],
             unreported: false,
             interrupted: None,
         }

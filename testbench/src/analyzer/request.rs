@@ -89,6 +89,8 @@ pub(crate) struct Request {
     pub(crate) head: u16,
     /// When it begins, once that is known.
     pub(crate) begin: Option<Instant>,
+    /// The last DMA to one of its buffers or its table.
+    pub(crate) active: Instant,
     /// Before this moment it was not visible to the card: what was read sooner may be stale.
     pub(crate) published: Instant,
     /// From this moment on the card can have known of it.
@@ -115,6 +117,7 @@ impl Request {
             queue: 0,
             head: 0,
             begin: None,
+            active: Instant::ZERO,
             published: Instant::ZERO,
             known: Instant::ZERO,
             walk: Walk::Broken,
@@ -141,7 +144,6 @@ impl Request {
     fn record(&mut self, end: Instant, used_len: Option<u32>) -> RequestRecord {
         let begin = self.begin.unwrap_or(self.published).min(end);
         // One read may have been named at several places of the chain.
-        self.intervals.retain(|&(departed, arrived)| departed >= begin && arrived <= end);
         self.intervals.sort_unstable();
         self.intervals.dedup();
         RequestRecord {
@@ -187,6 +189,7 @@ impl Requests {
         request.queue = queue;
         request.head = head;
         request.begin = None;
+        request.active = published;
         request.published = published;
         request.known = known;
         request.walk = Walk::Descriptor(head);

@@ -257,10 +257,19 @@ impl Rings {
         record.bell = bell;
         record.pieces = 0;
         record.takers.clear();
-        if found.owner != RequestRef::NONE {
+        if let Some(request) = self.requests.get(found.owner) {
             record.takers.push(found.owner);
+            request.begin = Some(request.begin.map_or(departed, |begin| begin.min(departed)));
+            request.active = departed;
         }
         earlier
+    }
+
+    /// The card writes into a buffer of this request.
+    pub(crate) fn buffer_written(&mut self, at: RequestRef, departs: Instant) {
+        if let Some(request) = self.requests.get(at) {
+            request.active = departs;
+        }
     }
 
     fn take_bell(&mut self, queue: u16, departed: Instant) -> Option<Instant> {
@@ -487,7 +496,7 @@ impl Rings {
     fn replaced(&mut self, index: u16, old: RequestRef) {
         let shown = self.queue(index).and_then(|queue| {
             let open = queue.device_on_card && queue.collected != queue.used_idx;
-            open.then(|| queue.shown[queue.slot(queue.used_idx.wrapping_sub(1))])
+            open.then(|| queue.shown[queue.slot(queue.used_idx.wrapping_sub(1))].read)
         });
         match shown {
             Some(end) => self.end_request(old, end, None),

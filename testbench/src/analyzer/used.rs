@@ -4,7 +4,7 @@ use pcie_sim::spec::virtq::USED_ELEM_BYTES;
 use pcie_sim::time::Instant;
 
 use super::areas::AreaKind;
-use super::queue::{ID_WRITTEN, LEN_WRITTEN, Queue};
+use super::queue::{ID_WRITTEN, LEN_WRITTEN, Queue, Shown};
 use super::request::{RequestRef, Walk};
 use super::rings::Rings;
 use crate::check::{Dma, Findings, used_ring};
@@ -112,7 +112,11 @@ impl Rings {
             queue.collected = queue.collected.wrapping_add(1);
             let (id, len) = queue.element(slot);
             let request = if in_order { queue.order[slot] } else { queue.named(id) };
-            let end = queue.shown[slot];
+            let shown = queue.shown[slot];
+            let Some(active) = self.requests.get(request).map(|ending| ending.active) else {
+                continue;
+            };
+            let end = shown.end(active);
             let len = (!in_order && with_len.contains(&slot)).then_some(len);
             self.end_request(request, end, len);
         }
@@ -163,14 +167,13 @@ pub(crate) struct InterruptFacts {
 fn used_idx_shown(queue: &mut Queue, left: Instant) {
     let new = u16::from_le_bytes([queue.used[2], queue.used[3]]);
     let count = new.wrapping_sub(queue.used_idx);
-    let told = queue.interrupted.take();
+    let interrupt = queue.interrupted.take();
     if count == 0 || count > queue.size {
         return;
     }
-    let end = told.map_or(left, |interrupt| interrupt.min(left));
     for step in 0..count {
         let slot = queue.slot(queue.used_idx.wrapping_add(step));
-        queue.shown[slot] = end;
+        queue.shown[slot] = Shown { interrupt, read: left };
     }
     queue.used_idx = new;
 }

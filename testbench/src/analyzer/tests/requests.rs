@@ -260,6 +260,70 @@ fn a_thousand_requests_leave_nothing_behind() {
     assert_eq!((queue.avail_idx, queue.used_idx), (1000, 1000));
 }
 
+#[test]
+fn a_doorbell_that_a_read_just_missed_is_answered_by_the_next() {
+    let mut link = FakeLink::host();
+    link.doorbell(0);
+    let doorbell_arrived = link.now;
+    link.reads_idx(0);
+    link.fetches(0, 0, desc(0x5000, 64, 0, 0));
+    link.returns(0, 0, 0);
+    assert_eq!(only(&link).begin, doorbell_arrived);
+}
+
+#[test]
+fn a_queue_on_the_card_without_a_doorbell_begins_a_request_with_its_first_read() {
+    let mut link = FakeLink::running(BAR2, BAR2 + 0x1000, USED, 1 << 32);
+    link.mmio_write(BAR2, &desc(0x5000, 64, 0, 0).to_bytes());
+    link.mmio_write(BAR2 + 0x1002, &[1, 0, 0, 0]);
+    link.mmio_read(BAR2, &[0]);
+    let first_read = link.now;
+    link.reads(0x5000, &[0; 64]);
+    link.doorbell(0);
+    link.writes_element(0, 0, 0);
+    link.writes_used_idx(1);
+    assert_eq!(only(&link).begin, first_read);
+}
+
+#[test]
+fn an_interrupt_before_a_requests_last_dma_was_for_another_request() {
+    let mut link = FakeLink::running(BAR2, BAR2 + 0x1000, BAR2 + 0x2000, 1 << 32);
+    card_request(&mut link);
+    link.interrupts();
+    link.writes(0x5000, &[0; 64]);
+    let answer_departs = link.now + pcie_sim::time::Span::from_ns(100);
+    link.mmio_read(BAR2 + 0x2002, &1_u16.to_le_bytes());
+    link.mmio_read(BAR2 + 0x2004, &element(0, 64));
+    assert_eq!(only(&link).end, answer_departs);
+}
+
+#[test]
+fn descriptors_that_came_in_several_completions_count_for_requests_that_need_them_later() {
+    let mut link = FakeLink::host();
+    link.reads_idx(2);
+    link.reads_entry(0, 0);
+    let both = [desc(0x5000, 64, 0, 0).to_bytes(), desc(0x6000, 64, 0, 0).to_bytes()].concat();
+    let open = link.asks(DESC, 32);
+    link.answered_in_part(open, 0, &both[..16]);
+    link.answered_in_part(open, 16, &both[16..]);
+    link.reads_entry(1, 1);
+    link.reads(0x6000, &[0; 64]);
+    link.writes(USED + 4, &[element(0, 0), element(1, 0)].concat());
+    link.writes_used_idx(2);
+    let trips: Vec<u32> = link.log().requests.iter().map(|r| r.round_trips).collect();
+    assert_eq!(trips, [3, 4]);
+}
+
+#[test]
+fn a_descriptor_read_once_more_costs_its_request_another_round_trip() {
+    let mut link = FakeLink::host();
+    link.fetches(0, 0, desc(0x5000, 64, 0, 0));
+    link.reads_desc(0, desc(0x5000, 64, 0, 0));
+    link.reads(0x5000, &[0; 64]);
+    link.returns(0, 0, 0);
+    assert_eq!((only(&link).round_trips, only(&link).serial_round_trips), (5, 5));
+}
+
 /// The largest set without overlap, by trying every subset.
 fn by_force(intervals: &[(Instant, Instant)]) -> u32 {
     (0_u32..1 << intervals.len())

@@ -199,6 +199,29 @@ fn an_interrupt_for_an_earlier_index_may_come_while_an_element_waits() {
     assert_broken(&link, &[]);
 }
 
+/// Virtio 1.4, "Used Buffer Notification Suppression": the driver tolerates spurious notifications.
+#[test]
+fn an_interrupt_too_many_is_not_judged_when_no_element_waits() {
+    let mut link = in_flight();
+    link.returns(0, 0, 64);
+    link.interrupts();
+    assert_broken(&link, &[]);
+}
+
+#[test]
+fn a_used_length_is_not_judged_by_descriptors_read_before_the_index_was_known() {
+    let mut link = FakeLink::host();
+    let index = link.asks(AVAIL + 2, 2);
+    let table = link.asks(DESC, 16);
+    link.answered(index, &[1, 0]);
+    link.answered(table, &desc(0x6000, 64, DESC_F_WRITE, 0).to_bytes());
+    link.reads_entry(0, 0);
+    link.writes_element(0, 0, 1000);
+    link.writes_used_idx(1);
+    assert_broken(&link, &[]);
+    assert_eq!(link.log().requests.len(), 1);
+}
+
 #[test]
 fn a_request_across_4_kib_is_found() {
     let mut link = FakeLink::host();
