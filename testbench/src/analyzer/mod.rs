@@ -17,6 +17,7 @@
 //! beyond being counted, functions other than the first virtio one.
 
 mod areas;
+mod available;
 mod buffers;
 pub mod capabilities;
 mod card_memory;
@@ -27,6 +28,7 @@ mod msix_table;
 pub mod observer;
 pub mod purpose;
 mod queue;
+mod reads;
 pub mod registers;
 mod request;
 mod rings;

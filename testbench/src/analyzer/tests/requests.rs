@@ -286,6 +286,22 @@ fn a_queue_on_the_card_without_a_doorbell_begins_a_request_with_its_first_read()
 }
 
 #[test]
+fn a_doorbell_still_under_way_does_not_begin_a_request_that_the_card_already_reads() {
+    let mut link = FakeLink::running(BAR2, BAR2 + 0x1000, USED, 1 << 32);
+    link.mmio_write(BAR2, &desc(0x5000, 64, 0, 0).to_bytes());
+    link.mmio_write(BAR2 + 0x1002, &[1, 0, 0, 0]);
+    let doorbell_departs = link.now;
+    link.doorbell(0);
+    link.now = doorbell_departs + pcie_sim::time::Span::from_ns(1);
+    let first_read = link.now;
+    link.reads(0x5000, &[0; 64]);
+    link.writes_element(0, 0, 0);
+    link.writes_used_idx(1);
+    assert_eq!(only(&link).begin, first_read);
+    assert_eq!(only(&link).serial_round_trips, 1);
+}
+
+#[test]
 fn an_interrupt_before_a_requests_last_dma_was_for_another_request() {
     let mut link = FakeLink::running(BAR2, BAR2 + 0x1000, BAR2 + 0x2000, 1 << 32);
     card_request(&mut link);
@@ -302,10 +318,10 @@ fn descriptors_that_came_in_several_completions_count_for_requests_that_need_the
     let mut link = FakeLink::host();
     link.reads_idx(2);
     link.reads_entry(0, 0);
-    let both = [desc(0x5000, 64, 0, 0).to_bytes(), desc(0x6000, 64, 0, 0).to_bytes()].concat();
-    let open = link.asks(DESC, 32);
-    link.answered_in_part(open, 0, &both[..16]);
-    link.answered_in_part(open, 16, &both[16..]);
+    let three = [0x5000, 0x6000, 0].map(|buffer| desc(buffer, 64, 0, 0).to_bytes()).concat();
+    let open = link.asks(DESC, 48);
+    link.answered_in_part(open, 0, &three[..32]);
+    link.answered_in_part(open, 32, &three[32..]);
     link.reads_entry(1, 1);
     link.reads(0x6000, &[0; 64]);
     link.writes(USED + 4, &[element(0, 0), element(1, 0)].concat());
