@@ -1,7 +1,7 @@
 //! What the analyzer learns of the card from configuration and register accesses.
 
 use pcie_sim::spec::features;
-use pcie_sim::spec::pci::{command, header};
+use pcie_sim::spec::pci::{cap_id, command, header};
 use pcie_sim::spec::virtio_pci::CommonReg;
 use pcie_sim::spec::virtq::DESC_F_WRITE;
 use proptest::prelude::*;
@@ -203,8 +203,12 @@ fn a_narrow_configuration_read_teaches_what_was_asked_for_and_no_more() {
     let mut link = FakeLink::dark();
     link.config_read(header::VENDOR_ID, &0x1af4_u16.to_le_bytes());
     link.config_read(header::STATUS, &[0x10, 0]);
+    link.config_read(header::CAPABILITIES, &[0x80]);
+    link.config_read(0x80, &[cap_id::MSIX, 0]);
+    link.config_read(0x82, &[3, 0]);
     let config = link.analyzer.config().expect("somebody read it");
     assert_eq!(config.vendor(), 0x1af4);
+    assert_eq!(config.layout().msix.map(|msix| msix.vectors), Some(4));
     assert!(config.bus_master_allowed(), "nobody read the command register");
     link.config_read(header::COMMAND, &[0, 0]);
     let config = link.analyzer.config().expect("somebody read it");

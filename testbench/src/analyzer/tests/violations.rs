@@ -223,6 +223,17 @@ fn a_used_length_is_not_judged_by_descriptors_read_before_the_index_was_known() 
 }
 
 #[test]
+fn an_interrupt_that_may_be_for_a_configuration_change_is_not_judged() {
+    let mut link = in_flight();
+    link.common(CommonReg::QueueSelect, 0);
+    link.common(CommonReg::QueueMsixVector, 0);
+    link.writes_element(0, 0, 0);
+    link.writes(0xfee0_0000, &0x40_u32.to_le_bytes());
+    link.writes_used_idx(1);
+    assert_broken(&link, &[]);
+}
+
+#[test]
 fn a_request_across_4_kib_is_found() {
     let mut link = FakeLink::host();
     link.fetches(0, 0, desc(0x5000, 0x2000, 0, 0));
