@@ -210,6 +210,9 @@ impl<T: Tap> Machine<T> {
             Event::Answer => self.answered = true,
             Event::Root(event) => self.root_event(event),
         }
+        while let Some((address, len_bytes)) = self.root.take_iommu_write() {
+            self.note_write(address, len_bytes);
+        }
         true
     }
 

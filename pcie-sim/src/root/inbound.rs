@@ -9,7 +9,7 @@ use super::timing::RootTiming;
 use crate::address::{Bdf, BusAddr, PhysAddr};
 use crate::host::Vector;
 use crate::host::ram::Ram;
-use crate::iommu::{DmaKind, Iommu, Translated};
+use crate::iommu::{DmaKind, Iommu, TableMemory, Translated};
 use crate::schedule::Schedule;
 use crate::time::{Instant, Span};
 use crate::tlp::{Completion, CompletionStatus, MemRead, MemWrite, Payload};
@@ -114,6 +114,7 @@ pub struct RootComplex {
     last_commit: Instant,
     iommu_wake: Option<Instant>,
     vectors: u16,
+    iommu_writes: Vec<(PhysAddr, usize)>,
     refused: Vec<Refused>,
     refused_count: u64,
 }
@@ -140,6 +141,7 @@ impl RootComplex {
             last_commit: Instant::ZERO,
             iommu_wake: None,
             vectors: 0,
+            iommu_writes: Vec::new(),
             refused: Vec::new(),
             refused_count: 0,
         }
@@ -177,7 +179,7 @@ impl RootComplex {
         request: MemRead,
         schedule: &mut Schedule<impl From<RootEvent>>,
     ) {
-        let len = u32::from(request.len_bytes.max(1));
+        let len = u32::from(request.len_bytes);
         let (requester, address) = (request.requester, request.address);
         let (from, took) = self.locate(now, requester, address, len, DmaKind::Read);
         let found = now + self.timing.inbound + took;
@@ -283,9 +285,15 @@ impl RootComplex {
     ) -> bool {
         let Some(iommu) = self.iommu.as_deref_mut() else { return false };
         let Some(offset) = register_offset(iommu, address) else { return false };
-        iommu.register_write(now, &mut self.ram, offset, len, value);
+        let mut memory = Noted { ram: &mut self.ram, writes: &mut self.iommu_writes };
+        iommu.register_write(now, &mut memory, offset, len, value);
         self.watch_iommu(now, schedule);
         true
+    }
+
+    /// Where the IOMMU itself has written since this was last asked: a CPU may be waiting for it.
+    pub fn take_iommu_write(&mut self) -> Option<(PhysAddr, usize)> {
+        self.iommu_writes.pop()
     }
 
     fn locate(
@@ -415,7 +423,8 @@ impl RootComplex {
     fn advance_iommu(&mut self, now: Instant, schedule: &mut Schedule<impl From<RootEvent>>) {
         self.iommu_wake = None;
         if let Some(iommu) = self.iommu.as_deref_mut()
-            && let Some((_, data)) = iommu.advance(now, &mut self.ram)
+            && let Some((_, data)) = iommu
+                .advance(now, &mut Noted { ram: &mut self.ram, writes: &mut self.iommu_writes })
             && data < u32::from(self.vectors)
         {
             let at = now + self.timing.interrupt_delivery;
@@ -431,6 +440,23 @@ impl RootComplex {
             self.iommu_wake = Some(wake);
             schedule.at(wake, RootEvent::Iommu.into());
         }
+    }
+}
+
+/// RAM as the IOMMU writes it, and where it wrote.
+struct Noted<'a> {
+    ram: &'a mut Ram,
+    writes: &'a mut Vec<(PhysAddr, usize)>,
+}
+
+impl TableMemory for Noted<'_> {
+    fn read(&self, address: PhysAddr, into: &mut [u8]) -> bool {
+        TableMemory::read(self.ram, address, into)
+    }
+
+    fn write(&mut self, address: PhysAddr, data: &[u8]) -> bool {
+        self.writes.push((address, data.len()));
+        self.ram.write(address, data)
     }
 }
 
