@@ -96,6 +96,12 @@ pub enum Backing {
         /// The file; its length when the card is built is the capacity.
         file: File,
     },
+    /// What a file of whole sectors holds when the card is built; writes stay in this process, a page
+    /// at a time, and never reach the file.
+    PrivateCopy {
+        /// The file, opened for reading.
+        file: File,
+    },
 }
 
 /// A network interface whose cable leads back to itself.

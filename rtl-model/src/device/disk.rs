@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use memmap2::{MmapMut, MmapOptions};
 use pcie_sim::spec::blk::SECTOR_BYTES;
 
 use crate::config::{Backing, CardError};
@@ -28,6 +29,8 @@ pub(crate) enum Disk {
         /// The file.
         file: File,
     },
+    /// A file's content, mapped copy-on-write.
+    Copy(MmapMut),
 }
 
 impl Disk {
@@ -38,12 +41,10 @@ impl Disk {
                 let bytes = capacity_sectors.saturating_mul(SECTOR_BYTES);
                 Ok(Self::Memory { bytes, blocks: BTreeMap::new() })
             }
-            Backing::File { file } => {
-                let bytes = file.metadata()?.len();
-                if !bytes.is_multiple_of(SECTOR_BYTES) {
-                    return Err(CardError::PartialSector { bytes, sector: SECTOR_BYTES });
-                }
-                Ok(Self::File { bytes, file })
+            Backing::File { file } => Ok(Self::File { bytes: whole_sectors(&file)?, file }),
+            Backing::PrivateCopy { file } => {
+                whole_sectors(&file)?;
+                Ok(Self::Copy(private_copy(&file)?))
             }
         }
     }
@@ -52,6 +53,7 @@ impl Disk {
     pub(crate) fn sectors(&self) -> u64 {
         match self {
             Self::Memory { bytes, .. } | Self::File { bytes, .. } => bytes / SECTOR_BYTES,
+            Self::Copy(map) => map.len() as u64 / SECTOR_BYTES,
         }
     }
 
@@ -66,6 +68,10 @@ impl Disk {
     pub(crate) fn read(&self, start: u64, into: &mut [u8]) -> io::Result<()> {
         match self {
             Self::File { file, .. } => file.read_exact_at(into, start),
+            Self::Copy(map) => {
+                into.copy_from_slice(&map[start as usize..start as usize + into.len()]);
+                Ok(())
+            }
             Self::Memory { blocks, .. } => {
                 for_each_block(start, into.len() as u64, |number, at, from, len| {
                     let part = &mut into[at..at + len];
@@ -83,6 +89,10 @@ impl Disk {
     pub(crate) fn write(&mut self, start: u64, data: &[u8]) -> io::Result<()> {
         match self {
             Self::File { file, .. } => file.write_all_at(data, start),
+            Self::Copy(map) => {
+                map[start as usize..start as usize + data.len()].copy_from_slice(data);
+                Ok(())
+            }
             Self::Memory { blocks, .. } => {
                 for_each_block(start, data.len() as u64, |number, at, from, len| {
                     let block = blocks.entry(number).or_insert_with(empty_block);
@@ -106,6 +116,10 @@ impl Disk {
                 }
                 Ok(())
             }
+            Self::Copy(map) => {
+                map[start as usize..(start + len) as usize].fill(0);
+                Ok(())
+            }
             Self::Memory { blocks, .. } => {
                 zero_blocks(blocks, start, len);
                 Ok(())
@@ -124,9 +138,26 @@ impl Disk {
     pub(crate) fn flush(&self) -> io::Result<()> {
         match self {
             Self::File { file, .. } => file.sync_data(),
-            Self::Memory { .. } => Ok(()),
+            Self::Memory { .. } | Self::Copy(_) => Ok(()),
         }
     }
+}
+
+/// A file's length, when it is a whole number of sectors.
+fn whole_sectors(file: &File) -> Result<u64, CardError> {
+    let bytes = file.metadata()?.len();
+    if bytes.is_multiple_of(SECTOR_BYTES) {
+        Ok(bytes)
+    } else {
+        Err(CardError::PartialSector { bytes, sector: SECTOR_BYTES })
+    }
+}
+
+#[expect(unsafe_code, reason = "a mapped file can be changed by others while it is mapped")]
+fn private_copy(file: &File) -> io::Result<MmapMut> {
+    // SAFETY: the mapping is private, so nothing written here reaches the file; a foreign writer of the
+    // file changes sectors not yet written to here, which to the bench is a disk with other content.
+    unsafe { MmapOptions::new().map_copy(file) }
 }
 
 fn empty_block() -> Box<[u8]> {
