@@ -162,8 +162,16 @@ timing! {
     cpu_local_register: Span = "cpu.local_register";
     /// Seeing, in a spinning loop, that a device changed a cache line.
     cpu_spin_notice: Span = "cpu.spin_notice";
-    /// The driver's time for one request, besides its accesses.
-    driver_request: Span = "driver.request";
+    /// The driver's time to build a request and add it to a queue, besides its accesses.
+    driver_add_buffer: Span = "driver.add_buffer";
+    /// The same, for each of the request's segments.
+    driver_add_segment: Span = "driver.add_segment";
+    /// The driver's time to take a used buffer and finish its request, besides its accesses.
+    driver_take_used: Span = "driver.take_used";
+    /// The CPU's way into an interrupt handler and back.
+    driver_interrupt_handler: Span = "driver.interrupt_handler";
+    /// One round of polling, besides the access itself.
+    driver_poll: Span = "driver.poll";
     /// The driver's time for one mapping through an IOMMU, besides its accesses.
     driver_iommu_map: Span = "driver.iommu_map";
     /// The driver's time for giving one up, besides its accesses.

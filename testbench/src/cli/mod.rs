@@ -5,7 +5,6 @@
 
 pub mod args;
 mod bench;
-mod inspect;
 mod outputs;
 mod run;
 mod stopwatch;
@@ -44,7 +43,7 @@ pub struct Bench<'b> {
 
 impl Bench<'static> {
     /// The simulated machine.
-    pub const SIMULATED: Self = Self { inspect: &inspect::inspect, run: &crate::bench::run };
+    pub const SIMULATED: Self = Self { inspect: &crate::bench::inspect, run: &crate::bench::run };
 }
 
 /// Why a command ended early.

@@ -126,6 +126,8 @@ pub struct DriverConfig {
     pub completion: CompletionMode,
     /// Requests made available before one notification.
     pub kick_batch: u16,
+    /// It watches its own use of the DMA API; what it finds is a violation.
+    pub dma_debug: bool,
 }
 
 /// Where a net run's packets come from.

@@ -235,11 +235,18 @@ pub struct Driver {
     pub completion: CompletionMode,
     /// Requests made available before one notification.
     pub kick_batch: u16,
+    /// Whether the driver's use of the DMA API is watched.
+    pub dma_debug: bool,
 }
 
 impl Default for Driver {
     fn default() -> Self {
-        Self { queue_depth: 16, completion: CompletionMode::Interrupt, kick_batch: 1 }
+        Self {
+            queue_depth: 16,
+            completion: CompletionMode::Interrupt,
+            kick_batch: 1,
+            dma_debug: true,
+        }
     }
 }
 

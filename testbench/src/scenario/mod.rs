@@ -262,6 +262,7 @@ impl Cells<'_> {
                 queue_depth: driver.queue_depth,
                 completion: driver.completion,
                 kick_batch: driver.kick_batch,
+                dma_debug: driver.dma_debug,
             },
             timing: self.timing.clone(),
             workload,

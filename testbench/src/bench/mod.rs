@@ -1,0 +1,40 @@
+//! One run: a machine is wired, a card plugged in, a driver loaded, traffic driven, and told what was
+//! seen.
+//!
+//! ```text
+//!   RunConfig ─▶ wiring ─▶ probe ─▶ net / blk traffic ─▶ removal ─▶ RunResult
+//!                             └──── watch (analyzer, measure, trace, waves) ────┘
+//! ```
+
+mod blk;
+mod net;
+mod outcome;
+mod trace;
+pub mod watch;
+pub mod wiring;
+
+use crate::report::{RunError, RunResult};
+use crate::scenario::config::{RunConfig, Workload};
+
+/// Looks through the files of a workload without running it.
+///
+/// # Errors
+/// [`RunError::Input`] with file and place when a capture, a log or an image cannot be used.
+pub fn inspect(workload: &Workload) -> Result<(), RunError> {
+    match workload {
+        Workload::Blk(workload) => blk::inspect(workload),
+        Workload::Net(workload) => net::inspect(workload),
+    }
+}
+
+/// Runs one configuration.
+///
+/// # Errors
+/// [`RunError::Input`] when the capture, log or image cannot be used; [`RunError::Internal`] when the
+/// bench itself is at fault. What a card does wrong is a violation in the result, not an error.
+pub fn run(config: &RunConfig) -> Result<RunResult, RunError> {
+    match &config.workload {
+        Workload::Blk(workload) => blk::run(config, workload),
+        Workload::Net(workload) => net::run(config, workload),
+    }
+}

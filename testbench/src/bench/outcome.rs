@@ -1,0 +1,190 @@
+//! What a run ends with: counts from the tap, latencies from the traffic, findings from everybody.
+
+use std::collections::BTreeMap;
+
+use host_driver::Counters;
+use host_driver::device::Removed;
+use pcie_sim::host::Bus;
+use pcie_sim::iommu::IotlbCounts;
+use pcie_sim::machine::CpuFinding;
+use pcie_sim::root::Refusal;
+use pcie_sim::time::{Instant, Span};
+
+use super::wiring::Bench;
+use crate::analyzer::Purpose;
+use crate::measure::{Counts, Latency};
+use crate::report::{DmaApiCounts, RunError, RunResult, Violation};
+
+/// How long a bench may go without any progress before it is given up.
+pub(super) const STALL: Span = Span::from_ms(100);
+/// How many findings of one kind are told one by one.
+const TOLD: usize = 20;
+
+/// The state at the start of the traffic, and what the traffic added.
+pub(super) struct Tally {
+    started: Instant,
+    iotlb: IotlbCounts,
+    before: Counters,
+    /// How long requests took.
+    pub(super) latency: Latency,
+    /// Bytes of payload carried.
+    pub(super) payload_bytes: u64,
+    /// What went wrong, as it was found.
+    pub(super) violations: Vec<Violation>,
+    ended: Option<Window>,
+}
+
+struct Window {
+    traffic_time: Span,
+    counts: Counts,
+    iotlb: IotlbCounts,
+    after: Counters,
+}
+
+impl Tally {
+    /// The traffic starts now.
+    pub(super) fn begin(bench: &mut Bench, before: Counters) -> Self {
+        let started = bench.machine.now();
+        bench.machine.tap.observers_mut().measure.begin(started);
+        Self {
+            started,
+            iotlb: bench.iotlb(),
+            before,
+            latency: Latency::new(),
+            payload_bytes: 0,
+            violations: Vec::new(),
+            ended: None,
+        }
+    }
+
+    /// The traffic has ended.
+    pub(super) fn end(&mut self, bench: &Bench, after: Counters) {
+        self.ended = Some(Window {
+            traffic_time: bench.machine.now().since(self.started),
+            counts: *bench.machine.tap.observers().measure.counts(),
+            iotlb: bench.iotlb(),
+            after,
+        });
+    }
+
+    /// Something does not hold.
+    pub(super) fn violation(&mut self, bench: &Bench, rule: &str, message: String) {
+        self.violations.push(Violation {
+            rule: rule.to_owned(),
+            time: bench.machine.now(),
+            message,
+        });
+    }
+
+    /// The result, after the driver has gone.
+    pub(super) fn result(
+        mut self,
+        mut bench: Bench,
+        removed: Option<Removed>,
+    ) -> Result<RunResult, RunError> {
+        let now = bench.machine.now();
+        bench.machine.tap.finish(now).map_err(RunError::internal)?;
+        self.collect(&bench, removed);
+        let Some(window) = self.ended else {
+            return Err(RunError::internal("the traffic was never ended"));
+        };
+        let (counts, latency) = (window.counts, self.latency.figures());
+        Ok(RunResult {
+            requests: counts.requests,
+            descriptors: counts.descriptors,
+            payload_bytes: self.payload_bytes,
+            round_trips: counts.round_trips(),
+            serial_round_trips: counts.serial_round_trips,
+            dma_reads: counts.reads.iter().sum(),
+            dma_writes: counts.writes.iter().sum(),
+            dma_by_purpose: by_purpose(&counts),
+            mmio_reads: counts.mmio_reads,
+            mmio_writes: counts.mmio_writes,
+            wire_upstream_bytes: counts.upstream_bytes,
+            wire_downstream_bytes: counts.downstream_bytes,
+            tlps: counts.tlps,
+            latency: crate::report::Latency {
+                min_ns: latency.min,
+                p50_ns: latency.p50,
+                p90_ns: latency.p90,
+                p99_ns: latency.p99,
+                p999_ns: latency.p999,
+                max_ns: latency.max,
+                mean_ns: latency.mean,
+            },
+            traffic_time: window.traffic_time,
+            sim_time: now.since(Instant::ZERO),
+            iotlb: IotlbCounts {
+                hits: window.iotlb.hits - self.iotlb.hits,
+                misses: window.iotlb.misses - self.iotlb.misses,
+            },
+            dma_api: DmaApiCounts {
+                maps: window.after.dma.maps - self.before.dma.maps,
+                unmaps: window.after.dma.unmaps - self.before.dma.unmaps,
+                bounced_bytes: window.after.dma.bounced_bytes - self.before.dma.bounced_bytes,
+            },
+            violations: self.violations,
+        })
+    }
+
+    fn collect(&mut self, bench: &Bench, removed: Option<Removed>) {
+        for found in bench.machine.tap.analyzer.violations() {
+            self.violations.push(Violation {
+                rule: found.rule.to_owned(),
+                time: found.time,
+                message: found.to_string(),
+            });
+        }
+        for refused in bench.machine.root.refused().iter().take(TOLD) {
+            let why = match refused.refusal {
+                Refusal::Iommu(reason) => {
+                    format!("the IOMMU blocks it, fault reason {reason:#04x}")
+                }
+                Refusal::NoMemory => "there is no memory".to_owned(),
+                Refusal::PortDisabled => "the root port's Bus Master Enable is off".to_owned(),
+                Refusal::CrossesPage => "it crosses a 4-KiB boundary".to_owned(),
+                Refusal::UnknownInterrupt => "no interrupt message stands for it".to_owned(),
+            };
+            self.violations.push(Violation {
+                rule: "DMA-REFUSED".to_owned(),
+                time: refused.at,
+                message: format!(
+                    "{:?} of {} bytes at bus address {:#x} by {}: {why}",
+                    refused.kind, refused.len_bytes, refused.address, refused.requester
+                ),
+            });
+        }
+        for finding in bench.machine.findings().iter().take(TOLD) {
+            self.violations.push(cpu_violation(finding));
+        }
+        let now = bench.machine.now();
+        for finding in removed.iter().flat_map(|removed| &removed.findings).take(TOLD) {
+            self.violations.push(Violation {
+                rule: "DMA-API".to_owned(),
+                time: now,
+                message: finding.to_string(),
+            });
+        }
+        self.violations.sort();
+    }
+}
+
+fn cpu_violation(finding: &CpuFinding) -> Violation {
+    let (rule, time, message) = match finding {
+        CpuFinding::CompletionTimeout { at, request } => {
+            ("PCIE-COMPLETION-TIMEOUT", *at, format!("no completion came for {request}"))
+        }
+        CpuFinding::UnexpectedCompletion { at, completion } => {
+            let tlp = pcie_sim::tlp::Tlp::Completion(completion.clone());
+            ("PCIE-UNEXPECTED-COMPLETION", *at, format!("nobody waits for {tlp}"))
+        }
+        CpuFinding::PostedStuck { at } => {
+            ("PCIE-POSTED-STUCK", *at, "the card takes no posted writes any more".to_owned())
+        }
+    };
+    Violation { rule: rule.to_owned(), time, message }
+}
+
+fn by_purpose(counts: &Counts) -> BTreeMap<String, u64> {
+    Purpose::ALL.iter().map(|&purpose| (purpose.name().to_owned(), counts.of(purpose))).collect()
+}

@@ -1,0 +1,186 @@
+//! Everybody who watches the link of one bench: analyzer, measure, trace, waves.
+
+use std::io;
+
+use pcie_sim::endpoint::{Direction, Sighting, Tap};
+use pcie_sim::link::credits::Credits;
+use pcie_sim::time::Instant;
+use pcie_sim::tlp::{FlowClass, Tlp};
+
+use super::trace::Trace;
+use crate::analyzer::{Analyzer, Classified, Observer, Purpose, RequestRecord, Role, RoundTrip};
+use crate::measure::Measure;
+use crate::scenario::config::RunConfig;
+use crate::waves_tap::{Shape, WavesTap};
+
+/// A TLP of the card as a test looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// When it left.
+    pub departs: Instant,
+    /// Which way.
+    pub direction: Direction,
+    /// What it was for.
+    pub role: Role,
+    /// The packet.
+    pub tlp: Tlp,
+}
+
+/// What the analyzer tells goes here.
+#[derive(Default)]
+pub struct Observers {
+    /// Counts.
+    pub measure: Measure,
+    /// Every request completed, when kept for a test.
+    pub requests: Option<Vec<RequestRecord>>,
+    /// Every TLP, when kept for a test.
+    pub log: Option<Vec<Seen>>,
+    trace: Option<Trace>,
+    waves: Option<WavesTap>,
+}
+
+impl Observer for Observers {
+    fn tlp(&mut self, sighting: &Sighting<'_>, seen: &Classified) {
+        self.measure.tlp(sighting, seen);
+        if let Some(trace) = &mut self.trace {
+            trace.tlp(sighting, seen);
+        }
+        if let Some(waves) = &mut self.waves {
+            show(waves, sighting, seen);
+        }
+        if let Some(log) = &mut self.log {
+            log.push(Seen {
+                departs: sighting.departs,
+                direction: sighting.direction,
+                role: seen.role,
+                tlp: sighting.tlp.clone(),
+            });
+        }
+    }
+
+    fn round_trip(&mut self, trip: &RoundTrip) {
+        self.measure.round_trip(trip);
+    }
+
+    fn request(&mut self, request: &RequestRecord) {
+        self.measure.request(request);
+        if let Some(requests) = &mut self.requests {
+            requests.push(*request);
+        }
+    }
+}
+
+fn show(waves: &mut WavesTap, sighting: &Sighting<'_>, seen: &Classified) {
+    let purpose = match seen.role {
+        Role::Dma(purpose) => purpose.name(),
+        Role::Mmio(_) => "mmio",
+        Role::Config => "config",
+        Role::Message => "message",
+        Role::Stray => "stray",
+    };
+    waves.tlp_for(sighting, purpose);
+    if seen.role == Role::Dma(Purpose::MsiX)
+        && let Tlp::MemWrite(write) = sighting.tlp
+        && let Some(low) = write.data.first_chunk::<2>()
+    {
+        waves.interrupt(sighting.departs, u16::from_le_bytes(*low));
+    }
+}
+
+/// The tap of a bench.
+pub struct Watch {
+    /// Tells what each TLP is for.
+    pub analyzer: Analyzer<Observers>,
+    shown: Vec<(u16, u16, u16)>,
+    bus_master: bool,
+}
+
+impl Watch {
+    /// Watches, and measures when told to.
+    #[must_use]
+    pub fn new() -> Self {
+        let analyzer = Analyzer::new(Observers::default());
+        Self { analyzer, shown: Vec::new(), bus_master: false }
+    }
+
+    /// Watches, and writes the files that the run asks for.
+    pub fn writing(config: &RunConfig) -> io::Result<Self> {
+        let mut watch = Self::new();
+        let observers = watch.analyzer.observer_mut();
+        if let Some(path) = &config.trace {
+            observers.trace = Some(Trace::create(path)?);
+        }
+        if let Some(file) = &config.waves {
+            let propagation = config.slot.link.timing.propagation;
+            let shape = Shape { queues: 2, vectors: 4, propagation };
+            let waves = WavesTap::create(&file.path, &shape).map_err(io::Error::other)?;
+            observers.waves = Some(waves);
+        }
+        Ok(watch)
+    }
+
+    /// The counts and requests kept.
+    #[must_use]
+    pub fn observers(&self) -> &Observers {
+        self.analyzer.observer()
+    }
+
+    /// The counts and requests kept, to be changed.
+    pub fn observers_mut(&mut self) -> &mut Observers {
+        self.analyzer.observer_mut()
+    }
+
+    /// Closes the files.
+    pub fn finish(&mut self, now: Instant) -> io::Result<()> {
+        let observers = self.analyzer.observer_mut();
+        if let Some(trace) = observers.trace.take() {
+            trace.finish()?;
+        }
+        if let Some(waves) = observers.waves.take() {
+            waves.finish(now).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// What of the rings has changed goes into the waves.
+    fn show_queues(&mut self, at: Instant) {
+        let bus_master = self.analyzer.config().is_some_and(|config| config.bus_master_allowed());
+        let changed = bus_master != self.bus_master;
+        self.bus_master = bus_master;
+        let views: Vec<_> = self
+            .analyzer
+            .queues()
+            .map(|view| (view.index, view.avail_idx, view.used_idx))
+            .collect();
+        let Some(waves) = &mut self.analyzer.observer_mut().waves else { return };
+        if changed {
+            waves.bus_master(at, bus_master);
+        }
+        for &(queue, avail, used) in views.iter().filter(|view| !self.shown.contains(view)) {
+            let state = if avail == used { "idle" } else { "busy" };
+            waves.queue(at, queue, Some(avail), Some(used), state);
+        }
+        self.shown = views;
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tap for Watch {
+    fn tlp(&mut self, sighting: &Sighting<'_>) {
+        self.analyzer.tlp(sighting);
+        if self.analyzer.observer().waves.is_some() {
+            self.show_queues(sighting.departs);
+        }
+    }
+
+    fn credits(&mut self, at: Instant, direction: Direction, class: FlowClass, left: Credits) {
+        if let Some(waves) = &mut self.analyzer.observer_mut().waves {
+            waves.credits(at, direction, class, left.headers, left.data);
+        }
+    }
+}
