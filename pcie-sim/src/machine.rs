@@ -23,7 +23,7 @@ use crate::host::ram::Ram;
 use crate::iommu::Iommu;
 use crate::link::{Link, LinkConfig};
 use crate::root::{CpuTiming, Effect, RootComplex, RootEvent, RootPort, RootTiming};
-use crate::schedule::Schedule;
+use crate::schedule::{AlarmId, Schedule};
 use crate::time::{Instant, Span};
 use crate::tlp::{
     Attributes, Completion, CompletionStatus, ConfigRead, ConfigWrite, MemWrite, Payload, Tag, Tlp,
@@ -86,7 +86,7 @@ pub enum CpuFinding {
     },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Event {
     Arrival(Direction),
     Pump(Direction),
@@ -113,8 +113,8 @@ pub struct Machine<T: Tap> {
     schedule: Schedule<Event>,
     link: Link,
     card: Box<dyn Endpoint>,
-    card_wake: Option<Instant>,
-    pump_at: [Option<Instant>; 2],
+    card_wake: AlarmId,
+    pump_again: [AlarmId; 2],
     outbound: VecDeque<Tlp>,
     next_tag: u16,
     asked: Option<Tag>,
@@ -137,16 +137,18 @@ impl<T: Tap> Machine<T> {
         tap: T,
     ) -> Self {
         let port = RootPort::new(&config.link.timing, config.rcb_bytes);
+        let mut schedule = Schedule::new();
         let mut machine = Self {
             tap,
             root: RootComplex::new(config.root, config.rcb_bytes, ram, port, iommu),
             config,
             now: Instant::ZERO,
-            schedule: Schedule::new(),
+            card_wake: schedule.alarm(Event::CardWake),
+            pump_again: [Direction::Downstream, Direction::Upstream]
+                .map(|direction| schedule.alarm(Event::Pump(direction))),
+            schedule,
             link: Link::new(&config.link),
             card,
-            card_wake: None,
-            pump_at: [None; 2],
             outbound: VecDeque::new(),
             next_tag: 0,
             asked: None,
@@ -190,17 +192,8 @@ impl<T: Tap> Machine<T> {
         self.now = at.max(self.now);
         match event {
             Event::Arrival(direction) => self.arrive(direction),
-            Event::Pump(direction) => {
-                if self.pump_at[direction as usize] == Some(at) {
-                    self.pump(direction);
-                }
-            }
-            Event::CardWake => {
-                if self.card_wake == Some(at) {
-                    self.card_wake = None;
-                    self.turn_card();
-                }
-            }
+            Event::Pump(direction) => self.pump(direction),
+            Event::CardWake => self.turn_card(),
             Event::Outbound => {
                 if let Some(tlp) = self.outbound.pop_front() {
                     self.link.submit(Direction::Downstream, tlp);
@@ -288,12 +281,7 @@ impl<T: Tap> Machine<T> {
     fn turn_card(&mut self) {
         self.card.advance(self.now, &mut self.link.card_port(self.now));
         let wake = self.card.next_wake().map(|wake| wake.max(self.now));
-        if let Some(wake) = wake
-            && self.card_wake != Some(wake)
-        {
-            self.schedule.at(wake, Event::CardWake);
-        }
-        self.card_wake = wake;
+        self.schedule.set_alarm(self.card_wake, wake);
         self.pump(Direction::Upstream);
         if self.link.queued(Direction::Downstream) > 0 {
             self.pump(Direction::Downstream);
@@ -305,15 +293,7 @@ impl<T: Tap> Machine<T> {
         if let Some(arrives) = pumped.arrives {
             self.schedule.at(arrives, Event::Arrival(direction));
         }
-        let slot = &mut self.pump_at[direction as usize];
-        match pumped.again {
-            Some(again) if slot.is_none_or(|at| at <= self.now || again < at) => {
-                *slot = Some(again);
-                self.schedule.at(again, Event::Pump(direction));
-            }
-            Some(_) => {}
-            None => *slot = None,
-        }
+        self.schedule.set_alarm(self.pump_again[direction as usize], pumped.again);
         if pumped.card_may_retry {
             self.turn_card();
         }

@@ -1,7 +1,8 @@
 //! The one queue of what happens next.
 //!
 //! Events leave in the order of their time and, at the same time, in the order they were entered,
-//! so that a run depends on nothing but its inputs.
+//! so that a run depends on nothing but its inputs. Whoever is to act at one time that keeps moving (a
+//! card's next wake-up) has an alarm, which is moved rather than entered again and again.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -12,7 +13,19 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub struct Schedule<E> {
     heap: BinaryHeap<Entry<E>>,
+    alarms: Vec<Alarm<E>>,
     entered: u64,
+}
+
+/// An alarm of one [`Schedule`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlarmId(usize);
+
+#[derive(Debug)]
+struct Alarm<E> {
+    at: Instant,
+    order: u64,
+    event: E,
 }
 
 #[derive(Debug)]
@@ -26,7 +39,7 @@ impl<E> Schedule<E> {
     /// A schedule in which nothing is due.
     #[must_use]
     pub fn new() -> Self {
-        Self { heap: BinaryHeap::new(), entered: 0 }
+        Self { heap: BinaryHeap::new(), alarms: Vec::new(), entered: 0 }
     }
 
     /// Enters an event that is due at `at`.
@@ -35,35 +48,80 @@ impl<E> Schedule<E> {
         self.entered += 1;
     }
 
+    /// Makes an alarm, which is not set yet; when it rings, `event` leaves the schedule.
+    pub fn alarm(&mut self, event: E) -> AlarmId {
+        self.alarms.push(Alarm { at: Instant::FAR_FUTURE, order: u64::MAX, event });
+        AlarmId(self.alarms.len() - 1)
+    }
+
+    /// Sets an alarm to `at`, or off. One that is set to the time it has already keeps its place among
+    /// the events of that time.
+    pub fn set_alarm(&mut self, alarm: AlarmId, at: Option<Instant>) {
+        let alarm = &mut self.alarms[alarm.0];
+        let at = at.unwrap_or(Instant::FAR_FUTURE);
+        if alarm.at != at {
+            alarm.at = at;
+            alarm.order = self.entered;
+            self.entered += 1;
+        }
+    }
+
+    /// When an alarm is set to ring.
+    #[must_use]
+    pub fn alarm_time(&self, alarm: AlarmId) -> Option<Instant> {
+        Some(self.alarms[alarm.0].at).filter(|at| *at != Instant::FAR_FUTURE)
+    }
+
     /// When the next event is due.
     #[must_use]
     pub fn next_time(&self) -> Option<Instant> {
-        self.heap.peek().map(|entry| entry.at)
+        let alarms = self.alarms.iter().map(|alarm| alarm.at);
+        let first = self.heap.peek().map(|entry| entry.at).into_iter().chain(alarms).min();
+        first.filter(|at| *at != Instant::FAR_FUTURE)
     }
 
-    /// Takes the next event if it is due at or before `now`.
-    pub fn take_due(&mut self, now: Instant) -> Option<(Instant, E)> {
-        if self.heap.peek()?.at > now {
-            return None;
-        }
-        self.heap.pop().map(|entry| (entry.at, entry.event))
-    }
-
-    /// Drops every event.
+    /// Drops every event and sets every alarm off.
     pub fn clear(&mut self) {
         self.heap.clear();
+        for alarm in &mut self.alarms {
+            alarm.at = Instant::FAR_FUTURE;
+        }
     }
 
-    /// How many events are waiting.
+    /// The alarm that rings first, if it does so at or before `now` and before every event.
+    fn ringing(&self, now: Instant) -> Option<usize> {
+        let first =
+            (0..self.alarms.len()).min_by_key(|&i| (self.alarms[i].at, self.alarms[i].order))?;
+        let Alarm { at, order, .. } = self.alarms[first];
+        let before = self.heap.peek().is_none_or(|entry| (at, order) < (entry.at, entry.order));
+        (before && at <= now && at != Instant::FAR_FUTURE).then_some(first)
+    }
+
+    /// How many events are waiting, alarms not counted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// Whether nothing is waiting.
+    /// Whether no event is waiting, alarms not counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.heap.is_empty()
+    }
+}
+
+impl<E: Copy> Schedule<E> {
+    /// Takes the next event if it is due at or before `now`.
+    pub fn take_due(&mut self, now: Instant) -> Option<(Instant, E)> {
+        if let Some(first) = self.ringing(now) {
+            let alarm = &mut self.alarms[first];
+            let at = std::mem::replace(&mut alarm.at, Instant::FAR_FUTURE);
+            return Some((at, alarm.event));
+        }
+        if self.heap.peek()?.at > now {
+            return None;
+        }
+        self.heap.pop().map(|entry| (entry.at, entry.event))
     }
 }
 
@@ -109,6 +167,24 @@ mod tests {
             seen.push(name);
         }
         assert_eq!(seen, "abcd");
+    }
+
+    #[test]
+    fn an_alarm_rings_once_at_the_time_it_was_last_set_to_and_in_its_turn() {
+        let mut schedule = Schedule::new();
+        let alarm = schedule.alarm('a');
+        schedule.set_alarm(alarm, Some(Instant::from_ps(3)));
+        schedule.at(Instant::from_ps(7), 'x');
+        schedule.set_alarm(alarm, Some(Instant::from_ps(7)));
+        schedule.at(Instant::from_ps(7), 'y');
+        schedule.set_alarm(alarm, Some(Instant::from_ps(7)));
+        assert_eq!(schedule.next_time(), Some(Instant::from_ps(7)));
+        let all = Instant::from_ps(9);
+        let order: String =
+            std::iter::from_fn(|| schedule.take_due(all)).map(|(_, event)| event).collect();
+        assert_eq!(order, "xay");
+        schedule.set_alarm(alarm, None);
+        assert_eq!((schedule.next_time(), schedule.take_due(Instant::FAR_FUTURE)), (None, None));
     }
 
     #[test]
