@@ -115,6 +115,7 @@ pub struct Machine<T: Tap> {
     card: Box<dyn Endpoint>,
     card_wake: AlarmId,
     pump_again: [AlarmId; 2],
+    arrival: [AlarmId; 2],
     outbound: VecDeque<Tlp>,
     next_tag: u16,
     asked: Option<Tag>,
@@ -138,14 +139,15 @@ impl<T: Tap> Machine<T> {
     ) -> Self {
         let port = RootPort::new(&config.link.timing, config.rcb_bytes);
         let mut schedule = Schedule::new();
+        let both_ways = [Direction::Downstream, Direction::Upstream];
         let mut machine = Self {
             tap,
             root: RootComplex::new(config.root, config.rcb_bytes, ram, port, iommu),
             config,
             now: Instant::ZERO,
             card_wake: schedule.alarm(Event::CardWake),
-            pump_again: [Direction::Downstream, Direction::Upstream]
-                .map(|direction| schedule.alarm(Event::Pump(direction))),
+            pump_again: both_ways.map(|direction| schedule.alarm(Event::Pump(direction))),
+            arrival: both_ways.map(|direction| schedule.alarm(Event::Arrival(direction))),
             schedule,
             link: Link::new(&config.link),
             card,
@@ -210,7 +212,8 @@ impl<T: Tap> Machine<T> {
     }
 
     fn arrive(&mut self, direction: Direction) {
-        self.link.land(direction, self.now);
+        let next = self.link.land(direction, self.now);
+        self.schedule.set_alarm(self.arrival[direction as usize], next);
         match direction {
             Direction::Downstream => self.turn_card(),
             Direction::Upstream => {
@@ -282,7 +285,9 @@ impl<T: Tap> Machine<T> {
         self.card.advance(self.now, &mut self.link.card_port(self.now));
         let wake = self.card.next_wake().map(|wake| wake.max(self.now));
         self.schedule.set_alarm(self.card_wake, wake);
-        self.pump(Direction::Upstream);
+        if self.link.upstream_waits() {
+            self.pump(Direction::Upstream);
+        }
         if self.link.queued(Direction::Downstream) > 0 {
             self.pump(Direction::Downstream);
         }
@@ -290,9 +295,7 @@ impl<T: Tap> Machine<T> {
 
     fn pump(&mut self, direction: Direction) {
         let pumped = self.link.pump(direction, self.now, &mut self.tap);
-        if let Some(arrives) = pumped.arrives {
-            self.schedule.at(arrives, Event::Arrival(direction));
-        }
+        self.schedule.set_alarm(self.arrival[direction as usize], pumped.arrives);
         self.schedule.set_alarm(self.pump_again[direction as usize], pumped.again);
         if pumped.card_may_retry {
             self.turn_card();

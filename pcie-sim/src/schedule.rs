@@ -14,6 +14,8 @@ use crate::time::Instant;
 pub struct Schedule<E> {
     heap: BinaryHeap<Entry<E>>,
     alarms: Vec<Alarm<E>>,
+    /// Which of the alarms rings first.
+    first: usize,
     entered: u64,
 }
 
@@ -39,7 +41,7 @@ impl<E> Schedule<E> {
     /// A schedule in which nothing is due.
     #[must_use]
     pub fn new() -> Self {
-        Self { heap: BinaryHeap::new(), alarms: Vec::new(), entered: 0 }
+        Self { heap: BinaryHeap::new(), alarms: Vec::new(), first: 0, entered: 0 }
     }
 
     /// Enters an event that is due at `at`.
@@ -57,13 +59,31 @@ impl<E> Schedule<E> {
     /// Sets an alarm to `at`, or off. One that is set to the time it has already keeps its place among
     /// the events of that time.
     pub fn set_alarm(&mut self, alarm: AlarmId, at: Option<Instant>) {
-        let alarm = &mut self.alarms[alarm.0];
         let at = at.unwrap_or(Instant::FAR_FUTURE);
-        if alarm.at != at {
-            alarm.at = at;
-            alarm.order = self.entered;
-            self.entered += 1;
+        let index = alarm.0;
+        if self.alarms[index].at == at {
+            return;
         }
+        self.alarms[index].at = at;
+        self.alarms[index].order = self.entered;
+        self.entered += 1;
+        if index == self.first {
+            self.find_first();
+        } else if at < self.alarms[self.first].at {
+            // At the same time the one that was set earlier goes first, so nothing less will do.
+            self.first = index;
+        }
+    }
+
+    fn find_first(&mut self) {
+        let mut first = 0;
+        for (i, alarm) in self.alarms.iter().enumerate() {
+            let best = &self.alarms[first];
+            if alarm.at < best.at || alarm.at == best.at && alarm.order < best.order {
+                first = i;
+            }
+        }
+        self.first = first;
     }
 
     /// When an alarm is set to ring.
@@ -75,8 +95,9 @@ impl<E> Schedule<E> {
     /// When the next event is due.
     #[must_use]
     pub fn next_time(&self) -> Option<Instant> {
-        let alarms = self.alarms.iter().map(|alarm| alarm.at);
-        let first = self.heap.peek().map(|entry| entry.at).into_iter().chain(alarms).min();
+        let alarm = self.alarms.get(self.first).map(|alarm| alarm.at);
+        let entry = self.heap.peek().map(|entry| entry.at);
+        let first = [entry, alarm].into_iter().flatten().min();
         first.filter(|at| *at != Instant::FAR_FUTURE)
     }
 
@@ -86,15 +107,6 @@ impl<E> Schedule<E> {
         for alarm in &mut self.alarms {
             alarm.at = Instant::FAR_FUTURE;
         }
-    }
-
-    /// The alarm that rings first, if it does so at or before `now` and before every event.
-    fn ringing(&self, now: Instant) -> Option<usize> {
-        let first =
-            (0..self.alarms.len()).min_by_key(|&i| (self.alarms[i].at, self.alarms[i].order))?;
-        let Alarm { at, order, .. } = self.alarms[first];
-        let before = self.heap.peek().is_none_or(|entry| (at, order) < (entry.at, entry.order));
-        (before && at <= now && at != Instant::FAR_FUTURE).then_some(first)
     }
 
     /// How many events are waiting, alarms not counted.
@@ -113,15 +125,30 @@ impl<E> Schedule<E> {
 impl<E: Copy> Schedule<E> {
     /// Takes the next event if it is due at or before `now`.
     pub fn take_due(&mut self, now: Instant) -> Option<(Instant, E)> {
-        if let Some(first) = self.ringing(now) {
-            let alarm = &mut self.alarms[first];
-            let at = std::mem::replace(&mut alarm.at, Instant::FAR_FUTURE);
-            return Some((at, alarm.event));
+        let Some(alarm) = self.alarms.get(self.first) else { return self.take_entry(now) };
+        let Some(entry) = self.heap.peek() else { return self.ring(now) };
+        if alarm.at < entry.at || alarm.at == entry.at && alarm.order < entry.order {
+            self.ring(now)
+        } else {
+            self.take_entry(now)
         }
+    }
+
+    fn take_entry(&mut self, now: Instant) -> Option<(Instant, E)> {
         if self.heap.peek()?.at > now {
             return None;
         }
         self.heap.pop().map(|entry| (entry.at, entry.event))
+    }
+
+    fn ring(&mut self, now: Instant) -> Option<(Instant, E)> {
+        let alarm = &mut self.alarms[self.first];
+        if alarm.at > now || alarm.at == Instant::FAR_FUTURE {
+            return None;
+        }
+        let rung = (std::mem::replace(&mut alarm.at, Instant::FAR_FUTURE), alarm.event);
+        self.find_first();
+        Some(rung)
     }
 }
 
@@ -134,7 +161,7 @@ impl<E> Default for Schedule<E> {
 // A max-heap gives the greatest first: the earliest is the greatest.
 impl<E> Ord for Entry<E> {
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.order).cmp(&(self.at, self.order))
+        other.at.cmp(&self.at).then_with(|| other.order.cmp(&self.order))
     }
 }
 

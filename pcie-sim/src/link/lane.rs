@@ -20,14 +20,33 @@ const CLASSES: [FlowClass; 3] = [FlowClass::Posted, FlowClass::NonPosted, FlowCl
 #[derive(Debug)]
 pub(super) struct Lane {
     direction: Direction,
-    queues: [VecDeque<(u64, Tlp)>; 3],
+    queues: [VecDeque<Waiting>; 3],
+    queued: usize,
     submitted: u64,
     busy_until: Instant,
     credits: ReceiverBuffers,
     changed: [bool; 3],
     returns: VecDeque<(Instant, FlowClass, u32)>,
-    flight: VecDeque<(Instant, Tlp)>,
-    buffer: VecDeque<Tlp>,
+    /// What has left the sender, oldest first: the first `landed` are in the receive buffer, the rest on
+    /// the wire.
+    sent: VecDeque<Sent>,
+    landed: usize,
+}
+
+/// A TLP that has not left yet.
+#[derive(Debug)]
+struct Waiting {
+    order: u64,
+    data_credits: u32,
+    tlp: Tlp,
+}
+
+/// A TLP that has left.
+#[derive(Debug)]
+struct Sent {
+    arrives: Instant,
+    data_credits: u32,
+    tlp: Tlp,
 }
 
 impl Lane {
@@ -35,25 +54,29 @@ impl Lane {
         Self {
             direction,
             queues: Default::default(),
+            queued: 0,
             submitted: 0,
             busy_until: Instant::ZERO,
             credits: receiver,
             changed: [false; 3],
             returns: VecDeque::new(),
-            flight: VecDeque::new(),
-            buffer: VecDeque::new(),
+            sent: VecDeque::new(),
+            landed: 0,
         }
     }
 
     /// Puts a TLP behind those of its class.
     pub(super) fn submit(&mut self, tlp: Tlp) {
-        self.queues[tlp.flow_class() as usize].push_back((self.submitted, tlp));
+        let data_credits = tlp.data_credits();
+        let waiting = Waiting { order: self.submitted, data_credits, tlp };
+        self.queues[waiting.tlp.flow_class() as usize].push_back(waiting);
         self.submitted += 1;
+        self.queued += 1;
     }
 
     /// TLPs that wait to be sent.
     pub(super) fn queued(&self) -> usize {
-        self.queues.iter().map(VecDeque::len).sum()
+        self.queued
     }
 
     /// The credits a sender may count on now.
@@ -82,21 +105,23 @@ impl Lane {
         self.returns.front().map(|&(at, ..)| at)
     }
 
-    /// Sends the next TLP if the wire is free and one may go; returns when it arrives.
+    /// Sends the next TLP if the wire is free and one may go; whether one did.
     pub(super) fn start<T: Tap + ?Sized>(
         &mut self,
         now: Instant,
         timing: &LinkTiming,
         tap: &mut T,
-    ) -> Option<Instant> {
-        if self.busy_until > now {
-            return None;
+    ) -> bool {
+        if self.queued == 0 || self.busy_until > now {
+            return false;
         }
-        let class = self.choose()?;
-        let (_, tlp) = self.queues[class as usize].pop_front()?;
+        let Some(class) = self.choose() else { return false };
+        let Some(waiting) = self.queues[class as usize].pop_front() else { return false };
+        let Waiting { data_credits, tlp, .. } = waiting;
+        self.queued -= 1;
         let credits = self.credits.of_mut(class);
         credits.headers -= 1;
-        credits.data -= tlp.data_credits();
+        credits.data -= data_credits;
         self.changed[class as usize] = true;
         let wire_bytes = tlp.len_bytes() as u32 + FRAMING_BYTES;
         self.busy_until = now + timing.serialisation(wire_bytes);
@@ -108,12 +133,15 @@ impl Lane {
             wire_bytes,
             tlp: &tlp,
         });
-        self.flight.push_back((arrives, tlp));
-        Some(arrives)
+        self.sent.push_back(Sent { arrives, data_credits, tlp });
+        true
     }
 
     /// Tells of the credits that have changed since it was last called.
     pub(super) fn tell_credits<T: Tap + ?Sized>(&mut self, now: Instant, tap: &mut T) {
+        if self.changed == [false; 3] {
+            return;
+        }
         for class in CLASSES {
             if std::mem::take(&mut self.changed[class as usize]) {
                 tap.credits(now, self.direction, class, self.credits.of(class));
@@ -123,49 +151,52 @@ impl Lane {
 
     /// When a waiting TLP could next be sent; `None` when nothing waits, or no credit is on its way.
     pub(super) fn next_start(&self, now: Instant) -> Option<Instant> {
-        if self.busy_until > now {
-            return self.queues.iter().any(|queue| !queue.is_empty()).then_some(self.busy_until);
+        if self.queued == 0 {
+            None
+        } else if self.busy_until > now {
+            Some(self.busy_until)
+        } else if self.choose().is_some() {
+            Some(now)
+        } else {
+            self.next_return()
         }
-        if self.choose().is_some() { Some(now) } else { self.blocked_until() }
-    }
-
-    fn blocked_until(&self) -> Option<Instant> {
-        if self.queued() == 0 { None } else { self.next_return() }
     }
 
     /// The class whose oldest TLP goes next. A posted write may pass anything; a request or completion
     /// may not pass a posted write submitted before it. PCIe 5.0 §2.4.1, "Transaction Ordering Rules".
     fn choose(&self) -> Option<FlowClass> {
-        let oldest_posted =
-            self.queues[FlowClass::Posted as usize].front().map(|(order, _)| *order);
+        let posted = self.queues[FlowClass::Posted as usize].front().map(|first| first.order);
         let mut best = None;
         for class in CLASSES {
-            let Some((order, tlp)) = self.queues[class as usize].front() else { continue };
+            let Some(waiting) = self.queues[class as usize].front() else { continue };
+            let order = waiting.order;
             let behind_posted =
-                class != FlowClass::Posted && oldest_posted.is_some_and(|posted| posted < *order);
-            if behind_posted || !self.credits.of(class).allow(tlp.data_credits()) {
+                class != FlowClass::Posted && posted.is_some_and(|posted| posted < order);
+            if behind_posted || !self.credits.of(class).allow(waiting.data_credits) {
                 continue;
             }
-            if best.is_none_or(|(first, _)| *order < first) {
-                best = Some((*order, class));
+            if best.is_none_or(|(first, _)| order < first) {
+                best = Some((order, class));
             }
         }
         best.map(|(_, class)| class)
     }
 
-    /// The TLP on the wire whose last symbol has arrived by `now` goes into the receive buffer.
+    /// When the next TLP on the wire has arrived whole.
+    pub(super) fn next_arrival(&self) -> Option<Instant> {
+        self.sent.get(self.landed).map(|sent| sent.arrives)
+    }
+
+    /// The TLP on the wire whose last symbol has arrived by `now` is in the receive buffer.
     pub(super) fn land(&mut self, now: Instant) {
-        if self.flight.front().is_some_and(|&(at, _)| at <= now)
-            && let Some((_, tlp)) = self.flight.pop_front()
-        {
-            self.buffer.push_back(tlp);
-        }
+        self.landed += usize::from(self.next_arrival().is_some_and(|at| at <= now));
     }
 
     /// Takes the oldest TLP out of the receive buffer; its credits set out for the sender.
     pub(super) fn take(&mut self, now: Instant, timing: &LinkTiming) -> Option<Tlp> {
-        let tlp = self.buffer.pop_front()?;
-        self.returns.push_back((now + timing.credit_return, tlp.flow_class(), tlp.data_credits()));
+        self.landed = self.landed.checked_sub(1)?;
+        let Sent { data_credits, tlp, .. } = self.sent.pop_front()?;
+        self.returns.push_back((now + timing.credit_return, tlp.flow_class(), data_credits));
         Some(tlp)
     }
 }

@@ -58,7 +58,7 @@ pub struct Link {
 /// What the owner of the schedule must enter after [`Link::pump`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pumped {
-    /// A TLP set out and arrives then.
+    /// The next TLP on the wire arrives then.
     pub arrives: Option<Instant>,
     /// Call again then.
     pub again: Option<Instant>,
@@ -92,7 +92,7 @@ impl Link {
         }
     }
 
-    /// Whether the card has something to send that could not go yet.
+    /// Whether [`Link::pump`] would do anything for the card: it has something to send, or was refused.
     #[must_use]
     pub fn upstream_waits(&self) -> bool {
         self.card_refused.get() || self.up.queued() > 0
@@ -117,22 +117,25 @@ impl Link {
         let timing = self.timing;
         let lane = self.lane(direction);
         let settled = lane.settle(now);
-        let arrives = lane.start(now, &timing, tap);
+        let started = lane.start(now, &timing, tap);
         lane.tell_credits(now, tap);
+        let arrives = lane.next_arrival();
         let mut again = lane.next_start(now);
         let mut card_may_retry = false;
         if direction == Direction::Upstream && self.card_refused.get() {
             // Only a change is a reason to ask again, else the two would ask each other forever.
-            card_may_retry = settled || arrives.is_some();
+            card_may_retry = settled || started;
             again = [again, self.up.next_return()].into_iter().flatten().min();
             self.card_refused.set(!card_may_retry);
         }
         Pumped { arrives, again, card_may_retry }
     }
 
-    /// A TLP's last symbol has arrived.
-    pub fn land(&mut self, direction: Direction, now: Instant) {
-        self.lane(direction).land(now);
+    /// A TLP's last symbol has arrived; when the next one's does.
+    pub fn land(&mut self, direction: Direction, now: Instant) -> Option<Instant> {
+        let lane = self.lane(direction);
+        lane.land(now);
+        lane.next_arrival()
     }
 
     /// The root port takes the next TLP out of its receive buffer.

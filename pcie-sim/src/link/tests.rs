@@ -37,17 +37,16 @@ fn read(tag: u16) -> Tlp {
 /// Runs a link until nothing moves; the root takes what comes at once. Returns what arrived.
 fn drain(link: &mut Link, log: &mut Log) -> Vec<Tlp> {
     let mut now = Instant::ZERO;
-    let mut landings = std::collections::VecDeque::new();
+    let mut landing = None;
     let mut got = Vec::new();
     loop {
         let pumped = link.pump(Direction::Upstream, now, log);
-        landings.extend(pumped.arrives);
-        let next = [pumped.again, landings.front().copied()].into_iter().flatten().min();
+        landing = pumped.arrives.or(landing);
+        let next = [pumped.again, landing].into_iter().flatten().min();
         let Some(next) = next else { return got };
         now = next;
-        while landings.front().is_some_and(|at| *at <= now) {
-            landings.pop_front();
-            link.land(Direction::Upstream, now);
+        while landing.is_some_and(|at| at <= now) {
+            landing = link.land(Direction::Upstream, now);
             got.extend(link.take_at_root(now));
         }
     }

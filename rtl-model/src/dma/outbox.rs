@@ -9,11 +9,10 @@ use super::{Dma, Owner, Posted};
 
 impl Dma {
     /// Sends what can leave at `now`: at most one TLP, since the next one needs the way out for itself.
-    /// Whether anything has moved.
-    pub(crate) fn pump(&mut self, now: Instant, port: &mut dyn Port) -> bool {
-        let passed = self.pass_releases();
+    pub(crate) fn pump(&mut self, now: Instant, port: &mut dyn Port) {
+        self.pass_releases();
         if self.slot(now) != now {
-            return passed;
+            return;
         }
         // Answers first, as the CPU stands still for them; then reads, since much waits for them and
         // the tags bound them; then writes.
@@ -21,7 +20,9 @@ impl Dma {
             || self.send_ring_read(now, port)
             || self.send_payload_read(now, port)
             || self.send_posted(now, port);
-        self.pass_releases() || passed || sent
+        if sent {
+            self.pass_releases();
+        }
     }
 
     /// When [`Self::pump`] can next do something without hearing from the link.
@@ -224,13 +225,11 @@ impl Dma {
     }
 
     /// Reports the requests of which nothing is left to send; whether there were any.
-    fn pass_releases(&mut self) -> bool {
-        let before = self.released.len();
+    fn pass_releases(&mut self) {
         while let Some(&Posted::Release { queue, requests }) = self.posted.front() {
             self.released.push((queue, requests));
             self.drop_posted();
         }
-        self.released.len() != before
     }
 }
 

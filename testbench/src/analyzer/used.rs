@@ -62,9 +62,10 @@ impl Rings {
         }
         let (id, len) = queue.element(slot);
         let request = queue.named(id);
-        let read_ahead = queue.read_ahead();
         let live = self.requests.is_live(request);
-        if !read_ahead {
+        // A card that has read ahead may rightly name a chain that was not seen; one that is seen is
+        // right in any case.
+        if live || !self.queue(index).is_some_and(Queue::read_ahead) {
             used_ring::id_outstanding(findings, dma, index, at, id, live);
         }
         if let Some(ending) = self.requests.get(request)
