@@ -76,11 +76,10 @@ impl<E> Schedule<E> {
     }
 
     fn find_first(&mut self) {
-        let mut first = 0;
+        let (mut first, mut at, mut order) = (0, Instant::FAR_FUTURE, u64::MAX);
         for (i, alarm) in self.alarms.iter().enumerate() {
-            let best = &self.alarms[first];
-            if alarm.at < best.at || alarm.at == best.at && alarm.order < best.order {
-                first = i;
+            if alarm.at < at || alarm.at == at && alarm.order < order {
+                (first, at, order) = (i, alarm.at, alarm.order);
             }
         }
         self.first = first;
