@@ -5,9 +5,8 @@
 //! filled before and are consumed after the mark do count.
 //!
 //! Latency and throughput are the traffic generator's to tell, IOTLB and DMA API figures the
-//! machine's: [`Figures`] has the fields, the bench fills them.
+//! machine's.
 
-pub mod figures;
 pub mod latency;
 
 use pcie_sim::endpoint::{Direction, Sighting};
@@ -15,7 +14,6 @@ use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::Tlp;
 
 use crate::analyzer::{Classified, Observer, Purpose, Region, RequestRecord, Role};
-pub use figures::Figures;
 pub use latency::{Latency, LatencyNs};
 
 /// Exact counts since the start mark.
@@ -92,13 +90,6 @@ impl Measure {
     #[must_use]
     pub fn elapsed(&self, now: Instant) -> Span {
         self.started.map_or(Span::ZERO, |started| now.since(started))
-    }
-
-    /// The figures of a result called `name`, as of `now`. Latency, throughput, IOTLB and DMA API are
-    /// left at zero for the bench to fill.
-    #[must_use]
-    pub fn figures(&self, name: &str, now: Instant) -> Figures {
-        Figures::from_counts(name, &self.counts, self.elapsed(now))
     }
 }
 
