@@ -38,6 +38,16 @@ pub trait Endpoint {
     fn next_wake(&self) -> Option<Instant>;
 }
 
+impl<E: Endpoint + ?Sized> Endpoint for Box<E> {
+    fn advance(&mut self, now: Instant, port: &mut dyn Port) {
+        (**self).advance(now, port);
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        (**self).next_wake()
+    }
+}
+
 /// Which way a TLP goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {

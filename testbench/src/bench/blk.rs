@@ -14,7 +14,7 @@ use rtl_model::{Backing, BlkConfig, DeviceConfig};
 
 use super::outcome::{STALL, Tally};
 use super::watch::Watch;
-use super::wiring::Bench;
+use super::wiring::{Bench, MakeCard};
 use crate::report::{RunError, RunResult};
 use crate::scenario::config::{BlkWorkload, BlockSource, Disk, RunConfig};
 use crate::scoreboard::{Access, BlkScoreboard, CommandId};
@@ -33,12 +33,16 @@ pub(super) fn inspect(workload: &BlkWorkload) -> Result<(), RunError> {
 }
 
 /// Runs a blk configuration.
-pub(super) fn run(config: &RunConfig, workload: &BlkWorkload) -> Result<RunResult, RunError> {
+pub(super) fn run(
+    config: &RunConfig,
+    workload: &BlkWorkload,
+    make: MakeCard<'_>,
+) -> Result<RunResult, RunError> {
     let mut commands = Commands::open(config.seed, workload)?;
     let (backing, scoreboard) = disk(config.seed, &workload.disk)?;
     let device = DeviceConfig::Blk(BlkConfig { backing, ..BlkConfig::default() });
     let watch = Watch::writing(config).map_err(RunError::internal)?;
-    let mut bench = Bench::new(config, device, watch, |card| Box::new(card))?;
+    let mut bench = Bench::new(config, device, watch, make)?;
     let context = bench.probe_context(config)?;
     let mut driver = BlkDriver::probe(&mut bench.machine, context).map_err(RunError::internal)?;
     let tally = Tally::begin(&mut bench, driver.counters());

@@ -33,8 +33,16 @@ pub fn inspect(workload: &Workload) -> Result<(), RunError> {
 /// [`RunError::Input`] when the capture, log or image cannot be used; [`RunError::Internal`] when the
 /// bench itself is at fault. What a card does wrong is a violation in the result, not an error.
 pub fn run(config: &RunConfig) -> Result<RunResult, RunError> {
+    run_with(config, &wiring::model)
+}
+
+/// Runs one configuration with a card from `make`.
+///
+/// # Errors
+/// As [`run`], and what `make` says.
+pub fn run_with(config: &RunConfig, make: wiring::MakeCard<'_>) -> Result<RunResult, RunError> {
     match &config.workload {
-        Workload::Blk(workload) => blk::run(config, workload),
-        Workload::Net(workload) => net::run(config, workload),
+        Workload::Blk(workload) => blk::run(config, workload, make),
+        Workload::Net(workload) => net::run(config, workload, make),
     }
 }

@@ -12,7 +12,7 @@ use rtl_model::{DeviceConfig, NetConfig};
 
 use super::outcome::{STALL, Tally};
 use super::watch::Watch;
-use super::wiring::Bench;
+use super::wiring::{Bench, MakeCard};
 use crate::report::{RunError, RunResult};
 use crate::scenario::config::{NetWorkload, PacketSource, RunConfig};
 use crate::scoreboard::{NetScoreboard, Order};
@@ -44,7 +44,11 @@ fn mtu_for(packets: &Packets) -> Result<u16, RunError> {
 }
 
 /// Runs a net configuration.
-pub(super) fn run(config: &RunConfig, workload: &NetWorkload) -> Result<RunResult, RunError> {
+pub(super) fn run(
+    config: &RunConfig,
+    workload: &NetWorkload,
+    make: MakeCard<'_>,
+) -> Result<RunResult, RunError> {
     let mut packets = Packets::open(config.seed, workload)?;
     let mtu = mtu_for(&packets)?;
     let device = DeviceConfig::Net(NetConfig {
@@ -53,7 +57,7 @@ pub(super) fn run(config: &RunConfig, workload: &NetWorkload) -> Result<RunResul
         ..NetConfig::default()
     });
     let watch = Watch::writing(config).map_err(RunError::internal)?;
-    let mut bench = Bench::new(config, device, watch, |card| Box::new(card))?;
+    let mut bench = Bench::new(config, device, watch, make)?;
     let context = bench.probe_context(config)?;
     let options = NetOptions {
         header_in_buffer: true,

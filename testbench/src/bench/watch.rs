@@ -18,10 +18,14 @@ use crate::waves_tap::{Shape, WavesTap};
 pub struct Seen {
     /// When it left.
     pub departs: Instant,
+    /// When it was there.
+    pub arrives: Instant,
     /// Which way.
     pub direction: Direction,
     /// What it was for.
     pub role: Role,
+    /// The queue it served.
+    pub queue: Option<u16>,
     /// The packet.
     pub tlp: Tlp,
 }
@@ -33,6 +37,8 @@ pub struct Observers {
     pub measure: Measure,
     /// Every request completed, when kept for a test.
     pub requests: Option<Vec<RequestRecord>>,
+    /// Every read of the card with its answer, when kept for a test.
+    pub trips: Option<Vec<RoundTrip>>,
     /// Every TLP, when kept for a test.
     pub log: Option<Vec<Seen>>,
     trace: Option<Trace>,
@@ -51,8 +57,10 @@ impl Observer for Observers {
         if let Some(log) = &mut self.log {
             log.push(Seen {
                 departs: sighting.departs,
+                arrives: sighting.arrives,
                 direction: sighting.direction,
                 role: seen.role,
+                queue: seen.queue,
                 tlp: sighting.tlp.clone(),
             });
         }
@@ -60,6 +68,9 @@ impl Observer for Observers {
 
     fn round_trip(&mut self, trip: &RoundTrip) {
         self.measure.round_trip(trip);
+        if let Some(trips) = &mut self.trips {
+            trips.push(*trip);
+        }
     }
 
     fn request(&mut self, request: &RequestRecord) {

@@ -27,6 +27,18 @@ use crate::scenario::config::{CompletionMode, Layout, Placement, RunConfig};
 /// What firmware and operating system leave alone at the bottom of RAM.
 const LOW_MEMORY: PhysAddr = PhysAddr(1 << 20);
 
+/// Makes the card that is plugged in, out of the run and the parameters that it gives a card. What goes
+/// in here may be a model, RTL, or either of them with a fault before its pins.
+pub type MakeCard<'m> = &'m dyn Fn(&RunConfig, CardConfig) -> Result<Box<dyn Endpoint>, RunError>;
+
+/// The cycle-approximate model.
+///
+/// # Errors
+/// A parameter that does not fit is [`RunError::Input`].
+pub fn model(_: &RunConfig, card: CardConfig) -> Result<Box<dyn Endpoint>, RunError> {
+    Ok(Box::new(Card::new(card).map_err(RunError::input)?))
+}
+
 /// A computer with a card in it, firmware run, nobody driving the card yet.
 pub struct Bench {
     /// The computer.
@@ -42,21 +54,21 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Wires what `config` says, with the model of a `device`; `plug` may wrap the card in faults.
+    /// Wires what `config` says, with a card from `make` that is a `device`.
     ///
     /// # Errors
-    /// A card that cannot be built from the user's choices is [`RunError::Input`]; no memory, or
-    /// firmware that finds no card, is [`RunError::Internal`].
+    /// What `make` says; no RAM of that size is [`RunError::Input`], firmware that finds no card is
+    /// [`RunError::Internal`].
     pub fn new(
         config: &RunConfig,
         device: DeviceConfig,
         watch: Watch,
-        plug: impl FnOnce(Card) -> Box<dyn Endpoint>,
+        make: MakeCard<'_>,
     ) -> Result<Self, RunError> {
-        let card = Card::new(card_config(config, device)).map_err(RunError::input)?;
+        let card = make(config, card_config(config, device))?;
         let ram = ram(config).map_err(RunError::input)?;
         let iommu = iommu(config);
-        let mut machine = Machine::new(machine_config(config), ram, iommu, plug(card), watch);
+        let mut machine = Machine::new(machine_config(config), ram, iommu, card, watch);
         let slot = &config.slot;
         let found = enumerate(&mut machine, Windows::default(), slot.mps_bytes, slot.mrrs_bytes)
             .map_err(RunError::internal)?;
