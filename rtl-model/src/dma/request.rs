@@ -33,8 +33,8 @@ pub(crate) struct Chunk {
 }
 
 impl Walk {
-    /// The next run that ends with its segment, its 4-KiB page or after `len_max` bytes, whichever
-    /// comes first. PCIe 5.0 §2.2.7, "Memory, I/O, and Configuration Request Rules".
+    /// The next run that ends with its segment, its 4-KiB page or after as many doublewords as make
+    /// `len_max` bytes, whichever comes first. PCIe 5.0 §2.2.7, "Memory, I/O, and Configuration Request Rules".
     pub(crate) fn next(&mut self, segments: &[Segment], len_max: u16) -> Option<Chunk> {
         loop {
             let segment = segments.get(self.segment)?;
@@ -69,10 +69,12 @@ impl Walk {
     }
 }
 
-/// How many of `left` bytes at `address` one TLP of at most `len_max` bytes may carry.
+/// How many of `left` bytes at `address` one TLP of at most `len_max` bytes may carry: its length field
+/// counts whole doublewords, so bytes before the first one in its doubleword count as well.
 pub(crate) fn one_tlp(address: u64, left: u32, len_max: u16) -> u16 {
     let to_page_end = 4096 - (address & 0xfff) as u32;
-    left.min(to_page_end).min(u32::from(len_max)) as u16
+    let to_longest = u32::from(len_max) - (address & 3) as u32;
+    left.min(to_page_end).min(to_longest) as u16
 }
 
 /// One chain of descriptors on its way through the card.
