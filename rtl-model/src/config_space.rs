@@ -12,8 +12,9 @@ use crate::msix::Msix;
 
 /// Bytes of a PCI Express function's configuration space.
 pub(crate) const BYTES: usize = 4096;
-/// The largest payload that the card can send or take, in bytes.
-const PAYLOAD_SUPPORTED: u16 = 512;
+/// The largest payload that the card can send or take, in bytes: the largest there is, so that the slot
+/// alone decides.
+const PAYLOAD_SUPPORTED: u16 = 4096;
 /// Device Status bit 5: reads are unanswered.
 const TRANSACTIONS_PENDING: u8 = 1 << 5;
 /// Device Status bit 3: an unsupported request came.

@@ -45,7 +45,8 @@ impl RootPort {
         let kind = u32::from(express::TYPE_ROOT_PORT) << 4 | 2;
         self.set(EXPRESS, u32::from(cap_id::PCI_EXPRESS), 1);
         self.set(EXPRESS + express::CAPABILITIES, kind, 2);
-        let largest = u32::from(express::size_code(512));
+        // The largest there is: what a slot uses is the scenario's to choose.
+        let largest = u32::from(express::size_code(4096));
         self.set(EXPRESS + express::DEVICE_CAPABILITIES, largest, 4);
         let link = u32::from(timing.lanes) << 4 | u32::from(timing.generation.number());
         self.set(EXPRESS + express::LINK_CAPABILITIES, link, 4);
