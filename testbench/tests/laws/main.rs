@@ -1,0 +1,15 @@
+//! The laws of the whole bench: the real machine, link, IOMMU, driver and analyzer around a card.
+//!
+//! Each body takes its card from a [`rig::Card`], so that whatever claims to be the card is put
+//! through the same laws. A law that no count depends on chance; what is drawn by lot has a seed.
+
+mod rig;
+
+mod bus_master;
+mod data;
+mod direct;
+mod indirect;
+mod needs_reset;
+mod payload;
+mod tables;
+mod vtd;
