@@ -54,6 +54,7 @@ pub(super) fn run(
     let device = DeviceConfig::Net(NetConfig {
         mtu,
         cable_delay: workload.cable_delay,
+        cable_gbps: workload.cable_gbps,
         ..NetConfig::default()
     });
     let watch = Watch::writing(config).map_err(RunError::internal)?;
