@@ -41,9 +41,11 @@ impl Output {
         Ok(Self { option, target: target.to_path_buf(), folder })
     }
 
-    /// Where the whole file is made.
+    /// Where the whole file is made. It has the extension of its target: by that the writer of waves
+    /// knows their format.
     pub(super) fn path(&self) -> PathBuf {
-        self.folder.path().join("whole")
+        let extension = self.target.extension().unwrap_or_default();
+        self.folder.path().join("whole").with_extension(extension)
     }
 
     /// Where a part of it is made.
