@@ -5,11 +5,16 @@
 
 mod rig;
 
+mod anything;
 mod bus_master;
+mod cable;
 mod data;
 mod direct;
 mod indirect;
 mod needs_reset;
 mod payload;
+mod report;
 mod tables;
+mod trace;
 mod vtd;
+mod waves;
