@@ -12,7 +12,7 @@ use pcie_sim::spec::blk::{S_OK, SECTOR_BYTES};
 use pcie_sim::time::Instant;
 use rtl_model::{Backing, BlkConfig, DeviceConfig};
 
-use super::outcome::{STALL, Tally};
+use super::outcome::{STALL, Tally, not_driven};
 use super::watch::Watch;
 use super::wiring::{Bench, MakeCard};
 use crate::report::{RunError, RunResult};
@@ -43,8 +43,13 @@ pub(super) fn run(
     let device = DeviceConfig::Blk(BlkConfig { backing, ..BlkConfig::default() });
     let watch = Watch::writing(config).map_err(RunError::internal)?;
     let mut bench = Bench::new(config, device, watch, make)?;
-    let context = bench.probe_context(config)?;
-    let mut driver = BlkDriver::probe(&mut bench.machine, context).map_err(RunError::internal)?;
+    let probed = bench
+        .probe_context(config)
+        .and_then(|context| BlkDriver::probe(&mut bench.machine, context));
+    let mut driver = match probed {
+        Ok(driver) => driver,
+        Err(error) => return not_driven(bench, &error),
+    };
     let tally = Tally::begin(&mut bench, driver.counters());
     let mut traffic = Traffic::new(config, &bench, commands.longest, scoreboard, tally)?;
     traffic.drive(&mut bench, &mut driver, &mut commands)?;

@@ -9,6 +9,7 @@
 mod blk;
 mod net;
 mod outcome;
+mod shortage;
 mod trace;
 pub mod watch;
 pub mod wiring;

@@ -10,7 +10,8 @@ use pcie_sim::host::{Bus, Memory};
 use pcie_sim::time::Instant;
 use rtl_model::{DeviceConfig, NetConfig};
 
-use super::outcome::{STALL, Tally};
+use super::outcome::{STALL, Tally, not_driven};
+use super::shortage;
 use super::watch::Watch;
 use super::wiring::{Bench, MakeCard};
 use crate::report::{RunError, RunResult};
@@ -59,14 +60,18 @@ pub(super) fn run(
     });
     let watch = Watch::writing(config).map_err(RunError::internal)?;
     let mut bench = Bench::new(config, device, watch, make)?;
-    let context = bench.probe_context(config)?;
     let options = NetOptions {
         header_in_buffer: true,
         receive_buffers: config.card.queue_size,
         ..NetOptions::default()
     };
-    let mut driver =
-        NetDriver::probe(&mut bench.machine, context, options).map_err(RunError::internal)?;
+    let probed = bench
+        .probe_context(config)
+        .and_then(|context| NetDriver::probe(&mut bench.machine, context, options));
+    let mut driver = match probed {
+        Ok(driver) => driver,
+        Err(error) => return not_driven(bench, &error),
+    };
     let tally = Tally::begin(&mut bench, driver.counters());
     let mut traffic = Traffic::new(config, &bench, &packets, tally)?;
     traffic.drive(&mut bench, &mut driver, &mut packets)?;
@@ -172,10 +177,14 @@ impl Traffic {
         self.scoreboard.sent(0, data);
         self.tally.payload_bytes += data.len() as u64;
         self.under_way.push_back(bench.machine.now());
-        // The ring has a place for each slot, so a refusal is the driver's fault, not the card's.
-        driver
-            .send(&mut bench.machine, at, data.len() as u32, u64::from(slot))
-            .map_err(RunError::internal)
+        let sent = driver.send(&mut bench.machine, at, data.len() as u32, u64::from(slot));
+        sent.map_err(|error| match error {
+            error if shortage::at_submit(&error) => {
+                RunError::input(format!("host.ram: too small for the driver: {error}"))
+            }
+            // The ring has a place for each slot, so a refusal is the driver's fault, not the card's.
+            error => RunError::internal(error),
+        })
     }
 
     /// Waits for something to come back and takes it; `false` when the run cannot go on.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use host_driver::Counters;
 use host_driver::device::Removed;
+use host_driver::{Counters, ProbeError};
 use pcie_sim::host::Bus;
 use pcie_sim::iommu::IotlbCounts;
 use pcie_sim::machine::CpuFinding;
 use pcie_sim::root::Refusal;
 use pcie_sim::time::{Instant, Span};
 
+use super::shortage;
 use super::wiring::Bench;
 use crate::analyzer::Purpose;
 use crate::measure::{Counts, Latency};
@@ -19,6 +20,18 @@ use crate::report::{DmaApiCounts, RunError, RunResult, Violation};
 pub(super) const STALL: Span = Span::from_ms(100);
 /// How many findings of one kind are told one by one.
 const TOLD: usize = 20;
+
+/// The result of a run whose card the driver did not take over: a finding, unless the user's machine is
+/// too small for it.
+pub(super) fn not_driven(mut bench: Bench, error: &ProbeError) -> Result<RunResult, RunError> {
+    if shortage::at_probe(error) {
+        return Err(RunError::input(format!("host.ram: too small for the driver: {error}")));
+    }
+    let mut tally = Tally::begin(&mut bench, Counters::default());
+    tally.violation(&bench, "DRIVER-PROBE", error.to_string());
+    tally.end(&bench, Counters::default());
+    tally.result(bench, None)
+}
 
 /// The state at the start of the traffic, and what the traffic added.
 pub(super) struct Tally {

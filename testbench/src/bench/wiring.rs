@@ -6,7 +6,7 @@ use std::io;
 use host_driver::dma::iommu::IommuCosts;
 use host_driver::{
     DmarUnit, DriverConfig, DriverCosts, Indirect, IommuUnit, Pages, PciTransport, PlatformDma,
-    ProbeContext, Translation as DmaTranslation,
+    ProbeContext, ProbeError, Translation as DmaTranslation,
 };
 use pcie_sim::address::{Bdf, PhysAddr};
 use pcie_sim::endpoint::Endpoint;
@@ -19,6 +19,7 @@ use pcie_sim::spec::{features, virtio_pci};
 use pcie_sim::time::Span;
 use rtl_model::{Card, CardConfig, CardTiming, DeviceConfig};
 
+use super::shortage;
 use super::watch::Watch;
 use crate::platform::Translation;
 use crate::report::RunError;
@@ -57,8 +58,8 @@ impl Bench {
     /// Wires what `config` says, with a card from `make` that is a `device`.
     ///
     /// # Errors
-    /// What `make` says; no RAM of that size is [`RunError::Input`], firmware that finds no card is
-    /// [`RunError::Internal`].
+    /// What `make` says; RAM that cannot be had or is too small is [`RunError::Input`], firmware that
+    /// finds no card is [`RunError::Internal`].
     pub fn new(
         config: &RunConfig,
         device: DeviceConfig,
@@ -91,10 +92,9 @@ impl Bench {
     /// What a driver needs to take over the card.
     ///
     /// # Errors
-    /// [`RunError::Internal`] when the card's virtio capabilities cannot be used.
-    pub fn probe_context(&mut self, config: &RunConfig) -> Result<ProbeContext, RunError> {
-        let transport =
-            PciTransport::open(&mut self.machine, self.card).map_err(RunError::internal)?;
+    /// When the card's virtio capabilities cannot be used.
+    pub fn probe_context(&mut self, config: &RunConfig) -> Result<ProbeContext, ProbeError> {
+        let transport = PciTransport::open(&mut self.machine, self.card)?;
         Ok(ProbeContext {
             transport: Box::new(transport),
             pages: self.pages.clone(),
@@ -123,8 +123,13 @@ impl Bench {
                 unmap: config.timing.driver_iommu_unmap,
             },
         };
-        let unit = IommuUnit::bring_up(&mut self.machine, &self.pages, dmar)
-            .map_err(RunError::internal)?;
+        let unit = IommuUnit::bring_up(&mut self.machine, &self.pages, dmar).map_err(|error| {
+            if shortage::of_iommu(&error) {
+                RunError::input(format!("host.ram: too small for the IOMMU's tables: {error}"))
+            } else {
+                RunError::internal(error)
+            }
+        })?;
         self.platform.translation = DmaTranslation::Iommu(unit.clone());
         self.iommu = Some(unit);
         Ok(())
