@@ -20,6 +20,7 @@ use crate::address::{Bdf, PhysAddr};
 use crate::endpoint::{Direction, Endpoint, Tap};
 use crate::host::Vector;
 use crate::host::ram::Ram;
+use crate::host::shape::{HostCosts, HostShape};
 use crate::iommu::Iommu;
 use crate::link::{Link, LinkConfig};
 use crate::root::{CpuTiming, Effect, RootComplex, RootEvent, RootPort, RootTiming};
@@ -49,6 +50,10 @@ pub struct MachineConfig {
     pub cpu: CpuTiming,
     /// Read completion boundary: 64 or 128 bytes.
     pub rcb_bytes: u16,
+    /// In what the host differs from a PC.
+    pub shape: HostShape,
+    /// What that costs the CPU.
+    pub host_costs: HostCosts,
 }
 
 impl Default for MachineConfig {
@@ -58,6 +63,8 @@ impl Default for MachineConfig {
             root: RootTiming::default(),
             cpu: CpuTiming::default(),
             rcb_bytes: 64,
+            shape: HostShape::default(),
+            host_costs: HostCosts::default(),
         }
     }
 }

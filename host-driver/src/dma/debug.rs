@@ -14,7 +14,9 @@ use std::fmt;
 use std::rc::Rc;
 
 use pcie_sim::address::{Bdf, BusAddr, PhysAddr};
-use pcie_sim::host::{Barrier, Bus, Host, Memory, MsiMessage, Vector, Width};
+use pcie_sim::host::{
+    Barrier, Bus, Host, Hypercall, HypercallError, Memory, MsiMessage, Vector, Width,
+};
 use pcie_sim::time::{Instant, Span};
 
 use super::{Coherent, Direction, DmaApi, DmaError, MapRequest, Mapping, Place};
@@ -356,6 +358,18 @@ impl Memory for Watched<'_> {
     fn ram_bytes(&self) -> u64 {
         self.host.ram_bytes()
     }
+
+    fn clean(&mut self, address: PhysAddr, len_bytes: u64) {
+        self.host.clean(address, len_bytes);
+    }
+
+    fn invalidate(&mut self, address: PhysAddr, len_bytes: u64) {
+        self.host.invalidate(address, len_bytes);
+    }
+
+    fn set_cached(&mut self, address: PhysAddr, len_bytes: u64, cached: bool) {
+        self.host.set_cached(address, len_bytes, cached);
+    }
 }
 
 impl Bus for Watched<'_> {
@@ -401,5 +415,9 @@ impl Bus for Watched<'_> {
 
     fn spin_on_memory(&mut self, address: PhysAddr, len_bytes: usize, deadline: Instant) -> bool {
         self.host.spin_on_memory(address, len_bytes, deadline)
+    }
+
+    fn hypercall(&mut self, call: Hypercall) -> Result<u64, HypercallError> {
+        self.host.hypercall(call)
     }
 }

@@ -3,7 +3,12 @@
 //! A driver gets a [`Host`] and nothing else. Behind it stands the simulated root complex, or a real
 //! QEMU spoken to from outside; the driver cannot tell.
 
+pub mod hypercall;
 pub mod ram;
+pub mod shape;
+
+pub use self::hypercall::{Hypercall, HypercallError};
+pub use self::shape::HostShape;
 
 use crate::address::{Bdf, PhysAddr};
 use crate::time::{Instant, Span};
@@ -99,9 +104,15 @@ pub trait Bus {
     /// Spins until a device writes one of the `len_bytes` bytes at `address` in RAM; `false` when
     /// `deadline` passed first. May return early; who waits looks at the memory anyway.
     fn spin_on_memory(&mut self, address: PhysAddr, len_bytes: usize, deadline: Instant) -> bool;
+
+    /// Asks the hypervisor below, if there is one. Takes CPU time. A host that wraps another passes it on.
+    fn hypercall(&mut self, call: Hypercall) -> Result<u64, HypercallError> {
+        let _ = call;
+        Err(HypercallError::NoHypervisor)
+    }
 }
 
-/// The CPU's way to RAM. Panics only on an address outside RAM, which is the driver's bug.
+/// The CPU's way to RAM. A host that wraps another passes every method on. Panics only on an address outside RAM, which is the driver's bug.
 pub trait Memory {
     /// Copies from RAM.
     fn read(&mut self, address: PhysAddr, into: &mut [u8]);
@@ -114,6 +125,26 @@ pub trait Memory {
 
     /// Bytes of RAM, from address 0.
     fn ram_bytes(&self) -> u64;
+
+    /// Writes changed cache lines back, so that devices see what the CPU wrote (`dcache_clean_poc`).
+    /// Nothing to do, and no cost, where caches are snooped.
+    fn clean(&mut self, address: PhysAddr, len_bytes: u64) {
+        let _ = (address, len_bytes);
+    }
+
+    /// Forgets cache lines, so that the CPU sees what devices wrote. A line that lies partly outside is
+    /// written back before if the CPU changed it, as arm64's `dcache_inval_poc` does. Nothing to do, and
+    /// no cost, where caches are snooped.
+    fn invalidate(&mut self, address: PhysAddr, len_bytes: u64) {
+        let _ = (address, len_bytes);
+    }
+
+    /// Maps whole pages uncached for the CPU, or cached again: what a coherent allocation is on a host
+    /// whose caches are not snooped. Their lines are written back and forgotten. Nothing to do where caches
+    /// are snooped.
+    fn set_cached(&mut self, address: PhysAddr, len_bytes: u64, cached: bool) {
+        let _ = (address, len_bytes, cached);
+    }
 }
 
 /// A whole computer, as far as a driver sees it.

@@ -7,6 +7,7 @@ pub mod blk;
 pub mod features;
 pub mod net;
 pub mod pci;
+pub mod tce;
 pub mod virtio_pci;
 pub mod virtq;
 pub mod vtd;

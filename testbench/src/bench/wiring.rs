@@ -187,6 +187,7 @@ fn machine_config(config: &RunConfig) -> MachineConfig {
         root: config.timing.root(),
         cpu: config.timing.cpu(),
         rcb_bytes: config.slot.rcb_bytes,
+        ..MachineConfig::default()
     }
 }
 
