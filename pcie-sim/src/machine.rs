@@ -11,6 +11,8 @@
 //! happens inside the call. There is one CPU.
 
 mod cpu;
+mod hypervisor;
+mod memory;
 
 use std::collections::VecDeque;
 
@@ -19,8 +21,10 @@ use smallvec::SmallVec;
 use crate::address::{Bdf, PhysAddr};
 use crate::endpoint::{Direction, Endpoint, Tap};
 use crate::host::Vector;
+use crate::host::path::MemoryPath;
+use crate::host::protection::SharedPages;
 use crate::host::ram::Ram;
-use crate::host::shape::{HostCosts, HostShape};
+use crate::host::shape::{HostCosts, HostShape, Protection};
 use crate::iommu::Iommu;
 use crate::link::{Link, LinkConfig};
 use crate::root::{CpuTiming, Effect, RootComplex, RootEvent, RootPort, RootTiming};
@@ -101,6 +105,7 @@ enum Event {
     Outbound,
     Answer,
     Root(RootEvent),
+    Drain,
 }
 
 impl From<RootEvent> for Event {
@@ -133,6 +138,10 @@ pub struct Machine<T: Tap> {
     watch: Option<(PhysAddr, usize)>,
     watch_hit: bool,
     findings: Vec<CpuFinding>,
+    /// What stands between CPU and RAM; nothing on a PC.
+    path: Option<Box<MemoryPath>>,
+    /// Rings when a store leaves the CPU's buffer, where there is one.
+    drain: Option<AlarmId>,
 }
 
 impl<T: Tap> Machine<T> {
@@ -145,11 +154,18 @@ impl<T: Tap> Machine<T> {
         tap: T,
     ) -> Self {
         let port = RootPort::new(&config.link.timing, config.rcb_bytes);
+        let path = MemoryPath::new(&config.shape, &config.host_costs, &ram).map(Box::new);
+        let mut root = RootComplex::new(config.root, config.rcb_bytes, ram, port, iommu);
+        if config.shape.protection == Protection::SharedOnly {
+            root.shared = Some(SharedPages::none(&root.ram));
+        }
         let mut schedule = Schedule::new();
         let both_ways = [Direction::Downstream, Direction::Upstream];
+        let weak = path.as_ref().is_some_and(|path| path.stores().is_some());
+        let drain = weak.then(|| schedule.alarm(Event::Drain));
         let mut machine = Self {
             tap,
-            root: RootComplex::new(config.root, config.rcb_bytes, ram, port, iommu),
+            root,
             config,
             now: Instant::ZERO,
             card_wake: schedule.alarm(Event::CardWake),
@@ -168,6 +184,8 @@ impl<T: Tap> Machine<T> {
             watch: None,
             watch_hit: false,
             findings: Vec::new(),
+            path,
+            drain,
         };
         machine.turn_card();
         machine
@@ -211,6 +229,7 @@ impl<T: Tap> Machine<T> {
             }
             Event::Answer => self.answered = true,
             Event::Root(event) => self.root_event(event),
+            Event::Drain => self.drain_stores(),
         }
         while let Some((address, len_bytes)) = self.root.take_iommu_write() {
             self.note_write(address, len_bytes);
@@ -282,6 +301,7 @@ impl<T: Tap> Machine<T> {
 
     fn note_write(&mut self, address: PhysAddr, len_bytes: usize) {
         if let Some((watched, watched_bytes)) = self.watch {
+            let Some(address) = self.driver_address(address) else { return };
             let before = address + len_bytes as u64 <= watched;
             let behind = watched + watched_bytes as u64 <= address;
             self.watch_hit |= !before && !behind;
@@ -357,7 +377,7 @@ impl<T: Tap> Machine<T> {
     fn flush_combining(&mut self) {
         if let Some((address, data)) = self.combining.take() {
             self.spend_now(self.config.cpu.write_combined_burst);
-            if self.root.port.forwards_down(address.get()) {
+            if self.root.forwards_down(address) {
                 self.post(address, data);
             }
         }

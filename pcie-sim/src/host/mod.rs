@@ -3,9 +3,15 @@
 //! A driver gets a [`Host`] and nothing else. Behind it stands the simulated root complex, or a real
 //! QEMU spoken to from outside; the driver cannot tell.
 
+pub mod caches;
+pub mod frames;
 pub mod hypercall;
+pub mod path;
+pub mod protection;
 pub mod ram;
+pub mod seed;
 pub mod shape;
+pub mod store_buffer;
 
 pub use self::hypercall::{Hypercall, HypercallError};
 pub use self::shape::HostShape;

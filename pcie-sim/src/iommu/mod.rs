@@ -3,6 +3,7 @@
 pub mod vtd;
 
 use crate::address::{Bdf, BusAddr, PhysAddr};
+use crate::host::HypercallError;
 use crate::time::{Instant, Span};
 
 /// What a card wants to do with memory.
@@ -93,4 +94,32 @@ pub trait Iommu {
 
     /// How often translations were found ready.
     fn counts(&self) -> IotlbCounts;
+
+    /// Whether it is switched on: from reset on, unless the OS has to do it.
+    fn is_translating(&self) -> bool {
+        true
+    }
+
+    /// A hypervisor sets the entries of pages that follow each other, from `ioba` on, in window `liobn`.
+    /// Either all entries are set or none.
+    fn put_tces(
+        &mut self,
+        memory: &mut dyn TableMemory,
+        liobn: u32,
+        ioba: u64,
+        tces: &[u64],
+    ) -> Result<(), HypercallError> {
+        let _ = (memory, liobn, ioba, tces);
+        Err(HypercallError::NoHypervisor)
+    }
+
+    /// Whether a fault has cut the endpoint's slot off, both ways; `None` for an IOMMU that never does.
+    fn frozen(&self) -> Option<bool> {
+        None
+    }
+
+    /// Connects the slot again; `false` for an IOMMU that never cuts it off.
+    fn thaw(&mut self) -> bool {
+        false
+    }
 }

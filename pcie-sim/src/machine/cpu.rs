@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::{COMBINING_BYTES, ConfigRoute, Machine, ROOT_COMPLEX};
 use crate::address::{Bdf, PhysAddr};
 use crate::endpoint::Tap;
-use crate::host::{Barrier, Bus, Memory, MsiMessage, Vector, Width};
+use crate::host::{Bus, Hypercall, HypercallError, MsiMessage, Vector, Width};
 use crate::root::inbound::INTERRUPT_RANGE;
 use crate::time::{Instant, Span};
 use crate::tlp::{Attributes, ConfigRead, ConfigWrite, MemRead, Payload, Tlp};
@@ -93,7 +93,7 @@ impl<T: Tap> Bus for Machine<T> {
             self.spend_now(self.config.cpu.local_register);
             return value;
         }
-        if !self.root.port.forwards_down(address.get()) {
+        if !self.root.forwards_down(address) {
             self.spend_now(self.config.cpu.local_register);
             return all_ones(width);
         }
@@ -116,7 +116,7 @@ impl<T: Tap> Bus for Machine<T> {
         if self.root.register_write(self.now, address, len, value, &mut self.schedule) {
             return;
         }
-        if self.root.port.forwards_down(address.get()) {
+        if self.root.forwards_down(address) {
             self.post(address, Payload::from_slice(&value.to_le_bytes()[..len]));
         }
     }
@@ -180,30 +180,8 @@ impl<T: Tap> Bus for Machine<T> {
         }
         self.watch_hit
     }
-}
 
-impl<T: Tap> Memory for Machine<T> {
-    fn read(&mut self, address: PhysAddr, into: &mut [u8]) {
-        match self.root.ram.slice(address, into.len()) {
-            Some(bytes) => into.copy_from_slice(bytes),
-            None => panic!("the driver reads {} bytes at {address}: no RAM there", into.len()),
-        }
-    }
-
-    fn write(&mut self, address: PhysAddr, data: &[u8]) {
-        match self.root.ram.slice_mut(address, data.len()) {
-            Some(bytes) => bytes.copy_from_slice(data),
-            None => panic!("the driver writes {} bytes at {address}: no RAM there", data.len()),
-        }
-    }
-
-    fn barrier(&mut self, barrier: Barrier) {
-        if matches!(barrier, Barrier::DmaWrite | Barrier::Full) {
-            self.flush_combining();
-        }
-    }
-
-    fn ram_bytes(&self) -> u64 {
-        self.root.ram.size_bytes()
+    fn hypercall(&mut self, call: Hypercall) -> Result<u64, HypercallError> {
+        self.ask_hypervisor(call)
     }
 }

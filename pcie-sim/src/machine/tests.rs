@@ -1,3 +1,5 @@
+mod hosts;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -101,9 +103,17 @@ impl Tap for Deaf {
 type Seen = Rc<RefCell<Vec<(Instant, Tlp)>>>;
 
 fn machine(puppet: Puppet) -> (Machine<Deaf>, Seen) {
+    machine_of(MachineConfig::default(), None, puppet)
+}
+
+fn machine_of(
+    config: MachineConfig,
+    iommu: Option<Box<dyn Iommu>>,
+    puppet: Puppet,
+) -> (Machine<Deaf>, Seen) {
     let seen = puppet.seen.clone();
     let ram = Ram::anonymous(1 << 20).expect("a megabyte");
-    let mut machine = Machine::new(MachineConfig::default(), ram, None, Box::new(puppet), Deaf);
+    let mut machine = Machine::new(config, ram, iommu, Box::new(puppet), Deaf);
     let on =
         u32::from(crate::spec::pci::command::BUS_MASTER | crate::spec::pci::command::MEMORY_SPACE);
     machine.config_write(ROOT_PORT, header::COMMAND, Width::W16, on);

@@ -8,6 +8,7 @@ use super::port::RootPort;
 use super::timing::RootTiming;
 use crate::address::{Bdf, BusAddr, PhysAddr};
 use crate::host::Vector;
+use crate::host::protection::SharedPages;
 use crate::host::ram::Ram;
 use crate::iommu::{DmaKind, Iommu, TableMemory, Translated};
 use crate::schedule::Schedule;
@@ -28,6 +29,9 @@ pub enum Refusal {
     Iommu(u8),
     /// No RAM there.
     NoMemory,
+    /// The page is one that a secure guest has not shared. Here the address is the bus address; without
+    /// an IOMMU that is the page's own.
+    NotShared,
     /// The root port's own Bus Master Enable is off.
     PortDisabled,
     /// The request crosses a 4-KiB boundary, which makes it malformed.
@@ -106,6 +110,8 @@ pub struct RootComplex {
     pub port: RootPort,
     /// The IOMMU in the card's way, if there is one.
     pub iommu: Option<Box<dyn Iommu>>,
+    /// The pages that devices may touch; `None` when they may touch all.
+    pub shared: Option<SharedPages>,
     timing: RootTiming,
     rcb_bytes: u16,
     reads: Vec<Option<PendingRead>>,
@@ -133,6 +139,7 @@ impl RootComplex {
             ram,
             port,
             iommu,
+            shared: None,
             timing,
             rcb_bytes,
             reads: Vec::new(),
@@ -306,16 +313,29 @@ impl RootComplex {
     ) -> (Result<PhysAddr, Refusal>, Span) {
         let (place, took) = self.translate(now, requester, address, len_bytes, kind);
         let place = place.and_then(|place| {
-            if self.ram.contains(place, u64::from(len_bytes)) {
+            if !self.ram.contains(place, u64::from(len_bytes)) {
+                Err(Refusal::NoMemory)
+            } else if self.may_touch(place, len_bytes) {
                 Ok(place)
             } else {
-                Err(Refusal::NoMemory)
+                Err(Refusal::NotShared)
             }
         });
         if let Err(refusal) = place {
             self.refuse(Refused { at: now, requester, address, len_bytes, kind, refusal });
         }
         (place, took)
+    }
+
+    fn may_touch(&self, place: PhysAddr, len_bytes: u32) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.covers(place, u64::from(len_bytes)))
+    }
+
+    /// Whether a request of the CPU for `address` goes down to the endpoint: not while its slot is frozen.
+    #[must_use]
+    pub fn forwards_down(&self, address: PhysAddr) -> bool {
+        let frozen = self.iommu.as_deref().and_then(Iommu::frozen);
+        frozen != Some(true) && self.port.forwards_down(address.get())
     }
 
     fn translate(
