@@ -1,5 +1,7 @@
 //! Who stands between a card's bus address and RAM.
 
+pub mod cache;
+pub mod tce;
 pub mod vtd;
 
 use crate::address::{Bdf, BusAddr, PhysAddr};
@@ -94,6 +96,9 @@ pub trait Iommu {
 
     /// How often translations were found ready.
     fn counts(&self) -> IotlbCounts;
+
+    /// What a fault reason of this IOMMU means, in a few words.
+    fn explain(&self, reason: u8) -> &'static str;
 
     /// Whether it is switched on: from reset on, unless the OS has to do it.
     fn is_translating(&self) -> bool {

@@ -426,4 +426,25 @@ pub mod fault {
     pub const ENTRY_RESERVED: u8 = 0xc;
     /// The translation type forbids this kind of request.
     pub const TYPE_BLOCKED: u8 = 0xd;
+
+    /// What a reason means, in a few words.
+    #[must_use]
+    pub const fn name(reason: u8) -> &'static str {
+        match reason {
+            ROOT_NOT_PRESENT => "root entry not present",
+            CONTEXT_NOT_PRESENT => "context entry not present",
+            CONTEXT_INVALID => "context entry invalid",
+            ADDRESS_BEYOND_WIDTH => "address beyond the width",
+            WRITE_DENIED => "no write permission",
+            READ_DENIED => "no read permission",
+            TABLE_UNREACHABLE => "second-stage table unreachable",
+            ROOT_TABLE_UNREACHABLE => "root table unreachable",
+            CONTEXT_TABLE_UNREACHABLE => "context table unreachable",
+            ROOT_RESERVED => "reserved bits in a root entry",
+            CONTEXT_RESERVED => "reserved bits in a context entry",
+            ENTRY_RESERVED => "reserved bits in a second-stage entry",
+            TYPE_BLOCKED => "request blocked by the translation type",
+            _ => "unknown reason",
+        }
+    }
 }

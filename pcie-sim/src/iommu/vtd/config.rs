@@ -1,9 +1,9 @@
 //! What a VT-d unit can do, and how long it takes.
 
 use super::invalidate::{Command, IotlbScope};
-use super::iotlb::Geometry;
 use super::walk::Abilities;
 use crate::address::PhysAddr;
+use crate::iommu::cache::Geometry;
 use crate::time::Span;
 
 /// The widths of a device's address that the tables can translate.

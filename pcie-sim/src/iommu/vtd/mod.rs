@@ -23,16 +23,17 @@ mod registers;
 mod tests;
 mod walk;
 
+pub use crate::iommu::cache::Geometry;
 pub use config::{AddressWidths, VtdConfig, VtdTiming};
-pub use iotlb::Geometry;
 
 use crate::address::{Bdf, BusAddr, PhysAddr};
+use crate::iommu::cache::{Cache, Key};
 use crate::iommu::{Blocked, DmaKind, Iommu, IotlbCounts, TableMemory, Translated};
 use crate::spec::vtd::{ccmd, fault as reason, gcmd, iotlb as iotlb_reg, reg, sl_entry};
 use crate::time::{Instant, Span};
 use fault::FaultLog;
 use invalidate::{Command, ContextScope, IotlbScope, Queue};
-use iotlb::{Cache, Iotlb, Key};
+use iotlb::Iotlb;
 use registers::Registers;
 use walk::{Abilities, Context, Fault, Walker, denied};
 
@@ -350,5 +351,13 @@ impl Iommu for Vtd {
 
     fn counts(&self) -> IotlbCounts {
         self.counts
+    }
+
+    fn explain(&self, reason: u8) -> &'static str {
+        reason::name(reason)
+    }
+
+    fn is_translating(&self) -> bool {
+        self.is_on(gcmd::TE)
     }
 }

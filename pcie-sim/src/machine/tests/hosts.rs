@@ -3,6 +3,8 @@
 use super::*;
 use crate::host::shape::{Caches, Frames, Stores};
 use crate::host::{Hypercall, HypercallError};
+use crate::iommu::tce::{Tce, TceConfig, Window};
+use crate::spec::tce;
 
 /// A machine of this shape, and what its card does: each TLP at its time.
 fn host(
@@ -209,4 +211,63 @@ fn a_pc_has_no_hypervisor_and_no_path_to_pay_for() {
     machine.invalidate(PhysAddr(0), 4096);
     machine.set_cached(PhysAddr(0), 4096, false);
     assert_eq!(machine.now(), before);
+}
+
+/// PLATFORMS, `ppc64-tce`: mapped by hypercall, one fault cuts the slot off, its registers included.
+#[test]
+fn a_pseries_slot_works_by_hypercall_and_freezes_at_the_first_stray_dma() {
+    let script = [
+        (at_us(10), read(1, 0x1_0000, 4)),
+        (at_us(20), write(0x9_0000, &[9; 4])),
+        (at_us(30), read(2, 0x1_0000, 4)),
+        (at_us(50), read(3, 0x1_0000, 4)),
+    ];
+    let puppet = Puppet { script: script.into_iter().collect(), ..Puppet::default() };
+    let iommu = Some(Box::new(Tce::new(TceConfig::default())) as Box<dyn Iommu>);
+    let (mut machine, seen) = machine_of(MachineConfig::default(), iommu, puppet);
+    let liobn = Window::DEFAULT.liobn;
+    machine.write(PhysAddr(0x4_0000), &[7; 4]);
+    let list = PhysAddr(0x8000);
+    machine.write(list, &tce::entry(0x4_0000, true, false).to_be_bytes());
+    let before = machine.now();
+    let call = Hypercall::PutTceIndirect { liobn, ioba: 0x1_0000, list, count: 1 };
+    assert_eq!(machine.hypercall(call), Ok(0));
+    assert!(machine.now().since(before) >= HostCosts::default().hypercall);
+    let too_many = Hypercall::StuffTce { liobn, ioba: 0, tce: 0, count: 513 };
+    assert_eq!(machine.hypercall(too_many), Err(HypercallError::Parameter(513)));
+    machine.run_until(at_us(15));
+    assert_eq!(machine.mmio_read(PhysAddr(0xe000_0000), Width::W32), 0x1234_5678);
+    assert_eq!(machine.hypercall(Hypercall::SlotState), Ok(0));
+    machine.run_until(at_us(40));
+    assert_eq!(machine.hypercall(Hypercall::SlotState), Ok(1));
+    assert_eq!(machine.mmio_read(PhysAddr(0xe000_0000), Width::W32), 0xffff_ffff);
+    assert_eq!(machine.hypercall(Hypercall::ThawSlot), Ok(0));
+    assert_eq!(machine.mmio_read(PhysAddr(0xe000_0000), Width::W32), 0x1234_5678);
+    machine.run_until(at_us(60));
+    let statuses: Vec<_> = completions(&seen).iter().map(|part| part.status).collect();
+    use CompletionStatus::{Success, UnsupportedRequest};
+    assert_eq!(statuses, [Success, UnsupportedRequest, Success]);
+    assert_eq!(data_seen(&seen)[0], [7; 4]);
+    let refused: Vec<_> =
+        machine.root.refused().iter().map(|one| (one.address, one.refusal)).collect();
+    let because = |reason| Refusal::Iommu(reason);
+    assert_eq!(
+        refused,
+        [(0x9_0000, because(tce::fault::NOT_MAPPED)), (0x1_0000, because(tce::fault::FROZEN))]
+    );
+}
+
+/// A secure guest's hypervisor cannot read the list that it is asked to.
+#[test]
+fn a_list_of_entries_in_a_page_that_is_not_shared_is_refused() {
+    let shape = HostShape { protection: Protection::SharedOnly, ..HostShape::default() };
+    let config = MachineConfig { shape, ..MachineConfig::default() };
+    let iommu = Some(Box::new(Tce::new(TceConfig::default())) as Box<dyn Iommu>);
+    let (mut machine, _) = machine_of(config, iommu, Puppet::default());
+    let list = PhysAddr(0x8000);
+    let liobn = Window::DEFAULT.liobn;
+    let call = Hypercall::PutTceIndirect { liobn, ioba: 0, list, count: 2 };
+    assert_eq!(machine.hypercall(call), Err(HypercallError::NotShared(list)));
+    assert_eq!(machine.hypercall(Hypercall::SharePages { page: list, pages: 1 }), Ok(0));
+    assert_eq!(machine.hypercall(call), Ok(0));
 }
