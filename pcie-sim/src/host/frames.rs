@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(ask(223, 2, 32), Err(HypercallError::Parameter(223)));
         assert_eq!(ask(u64::MAX, 2, 32), Err(HypercallError::Parameter(u64::MAX)));
         assert_eq!(ask(0, 0, 32), Err(HypercallError::Parameter(0)));
-        assert_eq!(ask(0, u64::MAX, 32).is_err(), true);
+        assert!(ask(0, u64::MAX, 32).is_err());
         assert_eq!(frames(&map), before);
     }
 }

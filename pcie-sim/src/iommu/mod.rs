@@ -1,6 +1,8 @@
 //! Who stands between a card's bus address and RAM.
 
 pub mod cache;
+pub mod dmar;
+pub mod scope;
 pub mod tce;
 pub mod vtd;
 

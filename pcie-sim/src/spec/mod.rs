@@ -4,6 +4,7 @@
 //! own, kept as data in `spec/` at the top of the project.
 
 pub mod blk;
+pub mod dmar;
 pub mod features;
 pub mod net;
 pub mod pci;

@@ -43,6 +43,25 @@ fn a_page_taken_from_the_tables_stays_usable_until_it_is_invalidated() {
     }
 }
 
+/// "IOTLB Invalidation": a driver that maps in 2 MiB invalidates with an address mask of 9.
+#[test]
+fn a_2_mib_page_is_taken_back_by_one_invalidation_and_may_become_small_pages() {
+    let (mut bench, top) = Bench::running(instant());
+    let place = bench.map(top, 0x40_0000, 0x1_2340_0000, 2, RW);
+    let other = bench.map(top, 0x60_0000, 0x1_2360_0000, 2, RW);
+    assert_eq!(bench.read(0x41_0000), Ok(0x1_2341_0000));
+    assert_eq!(bench.read(0x61_0000), Ok(0x1_2361_0000));
+    bench.ram.set_word(place, 0);
+    bench.ram.set_word(other, 0);
+    bench.map(top, 0x41_0000, 0x9000, 1, RW);
+    assert_eq!(bench.read(0x41_0000), Ok(0x1_2341_0000), "still cached");
+    bench.queue(&[iotlb_pages(DOMAIN, 0x40_0000, 9), wait(1)]);
+    bench.pass(Span::from_us(1));
+    assert_eq!(bench.read(0x41_0000), Ok(0x9000));
+    assert_eq!(bench.read(0x42_0000), Err(fault::READ_DENIED));
+    assert_eq!(bench.read(0x61_0000), Ok(0x1_2361_0000), "the neighbour was not named");
+}
+
 /// "IOTLB Invalidation": a page-selective invalidation reaches the superpage that covers its address.
 #[test]
 fn one_page_of_a_superpage_invalidates_the_superpage() {

@@ -36,6 +36,25 @@ fn a_superpage_is_translated_by_one_entry() {
     assert_eq!((bench.unit.counts().hits, bench.unit.counts().misses), (3, 2));
 }
 
+/// PLATFORMS, `x86-vtd-2m`: 512 pages cost one walk, and one entry of the IOTLB, at both table depths.
+#[test]
+fn all_of_a_2_mib_page_is_one_miss() {
+    for (levels, width) in [(3, context_entry::AW_39), (4, context_entry::AW_48)] {
+        let mut bench = Bench::new(instant());
+        let top = bench.table();
+        bench.attach(CARD, DOMAIN, top, width);
+        bench.enable();
+        let place = bench.entry_place(top, levels, 0x60_0000, 2);
+        bench.ram.set_word(place, 0x1_2340_0000 | sl_entry::PS | RW);
+        for page in 0..512 {
+            assert_eq!(bench.write(0x60_0ff8 + page * 4096), Ok(0x1_2340_0ff8 + page * 4096));
+        }
+        assert_eq!((bench.unit.counts().hits, bench.unit.counts().misses), (511, 1));
+        assert_eq!(bench.read(0x5f_ffff), Err(fault::READ_DENIED));
+        assert_eq!(bench.read(0x80_0000), Err(fault::READ_DENIED));
+    }
+}
+
 /// "Capability Register", SLLPS: without the bit, the size bit is reserved.
 #[test]
 fn a_superpage_that_is_not_offered_is_a_reserved_bit() {
