@@ -10,9 +10,12 @@
 //! The driver is ordinary code: each of its calls lets simulated time pass, and what is due in that time
 //! happens inside the call. There is one CPU.
 
+mod config;
 mod cpu;
 mod hypervisor;
 mod memory;
+
+pub use self::config::{CpuFinding, MachineConfig};
 
 use std::collections::VecDeque;
 
@@ -24,10 +27,10 @@ use crate::host::Vector;
 use crate::host::path::MemoryPath;
 use crate::host::protection::SharedPages;
 use crate::host::ram::Ram;
-use crate::host::shape::{HostCosts, HostShape, Protection};
+use crate::host::shape::Protection;
 use crate::iommu::Iommu;
-use crate::link::{Link, LinkConfig};
-use crate::root::{CpuTiming, Effect, RootComplex, RootEvent, RootPort, RootTiming};
+use crate::link::Link;
+use crate::root::{Effect, RootComplex, RootEvent, RootPort};
 use crate::schedule::{AlarmId, Schedule};
 use crate::time::{Instant, Span};
 use crate::tlp::{
@@ -42,60 +45,6 @@ pub const ROOT_PORT: Bdf = Bdf::new(0, 1, 0);
 const STORE_BUFFER: usize = 32;
 /// Bytes of one write-combining buffer.
 const COMBINING_BYTES: u64 = 64;
-
-/// Everything about a computer that a scenario can choose, but for what is plugged into it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MachineConfig {
-    /// The link.
-    pub link: LinkConfig,
-    /// Latencies of the root complex.
-    pub root: RootTiming,
-    /// Costs of the CPU's accesses.
-    pub cpu: CpuTiming,
-    /// Read completion boundary: 64 or 128 bytes.
-    pub rcb_bytes: u16,
-    /// In what the host differs from a PC.
-    pub shape: HostShape,
-    /// What that costs the CPU.
-    pub host_costs: HostCosts,
-}
-
-impl Default for MachineConfig {
-    fn default() -> Self {
-        Self {
-            link: LinkConfig::default(),
-            root: RootTiming::default(),
-            cpu: CpuTiming::default(),
-            rcb_bytes: 64,
-            shape: HostShape::default(),
-            host_costs: HostCosts::default(),
-        }
-    }
-}
-
-/// What went wrong between CPU and card, on the CPU's side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CpuFinding {
-    /// A request of the CPU was not answered in time; the CPU got all ones.
-    CompletionTimeout {
-        /// When the CPU gave up.
-        at: Instant,
-        /// What was not answered.
-        request: Tlp,
-    },
-    /// A completion came that nobody had asked for.
-    UnexpectedCompletion {
-        /// When it came.
-        at: Instant,
-        /// What came.
-        completion: Completion,
-    },
-    /// The card did not take posted writes; the CPU went on without waiting.
-    PostedStuck {
-        /// When the CPU gave up waiting.
-        at: Instant,
-    },
-}
 
 #[derive(Debug, Clone, Copy)]
 enum Event {

@@ -1,6 +1,6 @@
 //! The CPU of a [`Machine`]: its way to RAM, direct on a PC and through a [`MemoryPath`] elsewhere.
 
-use super::{Event, Machine};
+use super::Machine;
 use crate::address::PhysAddr;
 use crate::endpoint::Tap;
 use crate::host::path::MemoryPath;

@@ -1,16 +1,20 @@
 //! What comes up from the card: reads to be completed, writes to be put in order, interrupts.
 
+mod admit;
+
+pub use self::admit::{Refusal, Refused};
+
 use std::collections::VecDeque;
 
 use smallvec::smallvec;
 
 use super::port::RootPort;
 use super::timing::RootTiming;
-use crate::address::{Bdf, BusAddr, PhysAddr};
+use crate::address::{Bdf, PhysAddr};
 use crate::host::Vector;
 use crate::host::protection::SharedPages;
 use crate::host::ram::Ram;
-use crate::iommu::{DmaKind, Iommu, TableMemory, Translated};
+use crate::iommu::{DmaKind, Iommu, TableMemory};
 use crate::schedule::Schedule;
 use crate::time::{Instant, Span};
 use crate::tlp::{Completion, CompletionStatus, MemRead, MemWrite, Payload};
@@ -18,44 +22,6 @@ use crate::tlp::{Completion, CompletionStatus, MemRead, MemWrite, Payload};
 /// Memory writes to these addresses are interrupts. Intel SDM volume 3, "Message Address Register
 /// Format".
 pub const INTERRUPT_RANGE: std::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
-
-/// How many refusals are kept in detail; all are counted.
-const REFUSALS_KEPT: usize = 256;
-
-/// Why the root complex did not do what the card asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The IOMMU blocked it, with this fault reason.
-    Iommu(u8),
-    /// No RAM there.
-    NoMemory,
-    /// The page is one that a secure guest has not shared. Here the address is the bus address; without
-    /// an IOMMU that is the page's own.
-    NotShared,
-    /// The root port's own Bus Master Enable is off.
-    PortDisabled,
-    /// The request crosses a 4-KiB boundary, which makes it malformed.
-    CrossesPage,
-    /// A write to the interrupt range that no message stands for.
-    UnknownInterrupt,
-}
-
-/// A request that the root complex refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
-    /// When it was looked at.
-    pub at: Instant,
-    /// Who asked.
-    pub requester: Bdf,
-    /// For which bus address.
-    pub address: u64,
-    /// For how many bytes.
-    pub len_bytes: u32,
-    /// Read or write.
-    pub kind: DmaKind,
-    /// Why not.
-    pub refusal: Refusal,
-}
 
 /// What the root complex does at a later time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,63 +269,11 @@ impl RootComplex {
         self.iommu_writes.pop()
     }
 
-    fn locate(
-        &mut self,
-        now: Instant,
-        requester: Bdf,
-        address: u64,
-        len_bytes: u32,
-        kind: DmaKind,
-    ) -> (Result<PhysAddr, Refusal>, Span) {
-        let (place, took) = self.translate(now, requester, address, len_bytes, kind);
-        let place = place.and_then(|place| {
-            if !self.ram.contains(place, u64::from(len_bytes)) {
-                Err(Refusal::NoMemory)
-            } else if self.may_touch(place, len_bytes) {
-                Ok(place)
-            } else {
-                Err(Refusal::NotShared)
-            }
-        });
-        if let Err(refusal) = place {
-            self.refuse(Refused { at: now, requester, address, len_bytes, kind, refusal });
-        }
-        (place, took)
-    }
-
-    fn may_touch(&self, place: PhysAddr, len_bytes: u32) -> bool {
-        self.shared.as_ref().is_none_or(|shared| shared.covers(place, u64::from(len_bytes)))
-    }
-
     /// Whether a request of the CPU for `address` goes down to the endpoint: not while its slot is frozen.
     #[must_use]
     pub fn forwards_down(&self, address: PhysAddr) -> bool {
         let frozen = self.iommu.as_deref().and_then(Iommu::frozen);
         frozen != Some(true) && self.port.forwards_down(address.get())
-    }
-
-    fn translate(
-        &mut self,
-        now: Instant,
-        requester: Bdf,
-        address: u64,
-        len_bytes: u32,
-        kind: DmaKind,
-    ) -> (Result<PhysAddr, Refusal>, Span) {
-        if !self.port.forwards_up() {
-            return (Err(Refusal::PortDisabled), Span::ZERO);
-        }
-        if (address & 0xfff) + u64::from(len_bytes) > 4096 {
-            return (Err(Refusal::CrossesPage), Span::ZERO);
-        }
-        let Some(iommu) = self.iommu.as_deref_mut() else {
-            return (Ok(PhysAddr(address)), Span::ZERO);
-        };
-        let bus = BusAddr(address);
-        match iommu.translate(now, &mut self.ram, requester, bus, len_bytes, kind) {
-            Ok(Translated { address, took }) => (Ok(address), took),
-            Err(blocked) => (Err(Refusal::Iommu(blocked.reason)), blocked.took),
-        }
     }
 
     fn interrupt_of(&mut self, now: Instant, write: &MemWrite) -> Ordered {
@@ -376,13 +290,6 @@ impl RootComplex {
             refusal: Refusal::UnknownInterrupt,
         });
         Ordered::Nothing
-    }
-
-    fn refuse(&mut self, refused: Refused) {
-        self.refused_count += 1;
-        if self.refused.len() < REFUSALS_KEPT {
-            self.refused.push(refused);
-        }
     }
 
     fn commit(&mut self, now: Instant, schedule: &mut Schedule<impl From<RootEvent>>) -> Effect {

@@ -1,7 +1,7 @@
 //! Hosts that are not a PC, as a card and a driver find them.
 
 use super::*;
-use crate::host::shape::{Caches, Frames, Stores};
+use crate::host::shape::{Caches, Frames, HostCosts, HostShape, Stores};
 use crate::host::{Hypercall, HypercallError};
 use crate::iommu::tce::{Tce, TceConfig, Window};
 use crate::spec::tce;
