@@ -341,6 +341,9 @@ impl<T: Tap> Machine<T> {
         if function.bus() == 0 {
             return if function == ROOT_PORT { ConfigRoute::Port } else { ConfigRoute::Nobody };
         }
+        if self.root.is_frozen() {
+            return ConfigRoute::Nobody;
+        }
         let (secondary, subordinate) = self.root.port.buses();
         if function.bus() == secondary && function.device() == 0 {
             ConfigRoute::Link { forwarded: false }

@@ -251,3 +251,119 @@ fn copy_to(ram: &mut Ram, machine: PhysAddr, data: &[u8]) {
         bytes.copy_from_slice(data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::shape::Protection;
+    use super::*;
+    use crate::time::Span;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Read(usize, usize),
+        Write(usize, usize),
+        Clean(usize, usize),
+        SetCached(usize, bool),
+        Barrier(Barrier),
+        Wait(u64),
+        Exchange,
+    }
+
+    fn steps() -> impl Strategy<Value = Step> {
+        let range = || (0usize..12_000, 0usize..300);
+        prop_oneof![
+            range().prop_map(|(at, len)| Step::Read(at, len)),
+            range().prop_map(|(at, len)| Step::Write(at, len)),
+            range().prop_map(|(at, len)| Step::Write(at, len)),
+            range().prop_map(|(at, len)| Step::Clean(at, len)),
+            (0usize..3, any::<bool>()).prop_map(|(page, cached)| Step::SetCached(page, cached)),
+            prop_oneof![Just(Barrier::SmpWrite), Just(Barrier::DmaWrite)].prop_map(Step::Barrier),
+            (0u64..2_000).prop_map(Step::Wait),
+            Just(Step::Exchange),
+        ]
+    }
+
+    fn shapes() -> impl Strategy<Value = HostShape> {
+        (any::<[bool; 3]>(), any::<u64>(), 1u32..40).prop_map(|(on, seed, size)| HostShape {
+            caches: if on[0] {
+                Caches::NotSnooped { line_bytes: 32, lines: size }
+            } else {
+                Caches::Snooped
+            },
+            stores: if on[1] { Stores::Weak { seed, depth: size } } else { Stores::Strong },
+            frames: if on[2] { Frames::Scattered { seed } } else { Frames::Identity },
+            protection: Protection::None,
+        })
+    }
+
+    struct Bench {
+        ram: Ram,
+        path: MemoryPath,
+        now: Instant,
+        truth: Vec<u8>,
+    }
+
+    impl Bench {
+        fn take(&mut self, step: Step, stamp: u8) {
+            let ram = &mut self.ram;
+            let place = |at: usize| PhysAddr(at as u64);
+            match step {
+                Step::Read(at, len) => {
+                    let mut got = vec![0; len];
+                    assert!(self.path.read(ram, place(at), &mut got));
+                    assert_eq!(got, self.truth[at..at + len]);
+                }
+                Step::Write(at, len) => {
+                    self.truth[at..at + len].fill(stamp);
+                    assert!(self.path.write(self.now, ram, place(at), &vec![stamp; len]));
+                }
+                Step::Clean(at, len) => {
+                    self.path.clean(ram, place(at), len as u64);
+                }
+                Step::SetCached(page, cached) => {
+                    self.path.set_cached(ram, place(page * 4096), 4096, cached);
+                }
+                Step::Barrier(barrier) => self.path.barrier(ram, barrier),
+                Step::Wait(ns) => {
+                    self.now += Span::from_ns(ns);
+                    self.path.drain_due(self.now, ram);
+                }
+                Step::Exchange => {
+                    if let Some(frames) = self.path.frames_to_change(ram) {
+                        frames.exchange(ram, 1, 1, 64).expect("the heap has a frame");
+                        self.truth[4096..8192].fill(0);
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// Without devices no program can tell what stands between it and RAM; and after a barrier and
+        /// a clean, RAM holds what the program wrote.
+        #[test]
+        fn a_cpu_alone_never_notices_the_path(
+            shape in shapes(),
+            steps in prop::collection::vec(steps(), 1..60),
+        ) {
+            let ram = Ram::anonymous(1 << 18).expect("256 KiB");
+            let Some(path) = MemoryPath::new(&shape, &HostCosts::default(), &ram) else {
+                return Ok(());
+            };
+            let mut bench = Bench { ram, path, now: Instant::ZERO, truth: vec![0; 12_300] };
+            for (n, step) in steps.into_iter().enumerate() {
+                bench.take(step, n as u8 + 1);
+            }
+            let Bench { mut ram, mut path, truth, .. } = bench;
+            path.barrier(&mut ram, Barrier::DmaWrite);
+            path.clean(&mut ram, PhysAddr(0), truth.len() as u64);
+            for (at, byte) in truth.iter().enumerate() {
+                let driver = PhysAddr(at as u64);
+                let machine = path.frames().map_or(Some(driver), |map| map.machine_address(driver));
+                prop_assert_eq!(ram.slice(machine.expect("RAM"), 1), Some(&[*byte][..]));
+            }
+        }
+    }
+}

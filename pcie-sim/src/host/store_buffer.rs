@@ -11,6 +11,7 @@
 //! shareable `DMB` orders without draining: no device can tell). [`Barrier::SmpWrite`](super::Barrier::SmpWrite)
 //! orders them for CPUs (`DMB ISHST`), which here changes nothing. A write to a device register does not
 //! drain it: it is Linux's `writel_relaxed`, and a driver that needs `writel` puts the barrier before it.
+//! Left out: loads out of order, so that nothing here shows a missing `dma_rmb`.
 
 use smallvec::SmallVec;
 

@@ -272,13 +272,20 @@ impl RootComplex {
     /// Whether a request of the CPU for `address` goes down to the endpoint: not while its slot is frozen.
     #[must_use]
     pub fn forwards_down(&self, address: PhysAddr) -> bool {
-        let frozen = self.iommu.as_deref().and_then(Iommu::frozen);
-        frozen != Some(true) && self.port.forwards_down(address.get())
+        !self.is_frozen() && self.port.forwards_down(address.get())
+    }
+
+    /// Whether a fault has cut the endpoint's slot off.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.iommu.as_deref().and_then(Iommu::frozen) == Some(true)
     }
 
     fn interrupt_of(&mut self, now: Instant, write: &MemWrite) -> Ordered {
         let data = write.data.iter().rev().fold(0u32, |value, &byte| value << 8 | u32::from(byte));
-        if self.port.forwards_up() && write.data.len() == 4 && data < u32::from(self.vectors) {
+        let frozen = self.is_frozen();
+        let known = write.data.len() == 4 && data < u32::from(self.vectors);
+        if known && !frozen && self.port.forwards_up() {
             return Ordered::Interrupt(Vector(data as u16));
         }
         self.refuse(Refused {
@@ -287,7 +294,7 @@ impl RootComplex {
             address: write.address,
             len_bytes: write.data.len() as u32,
             kind: DmaKind::Write,
-            refusal: Refusal::UnknownInterrupt,
+            refusal: if frozen { Refusal::SlotFrozen } else { Refusal::UnknownInterrupt },
         });
         Ordered::Nothing
     }

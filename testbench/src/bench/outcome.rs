@@ -154,6 +154,8 @@ impl Tally {
                     format!("the IOMMU blocks it, fault reason {reason:#04x}")
                 }
                 Refusal::NoMemory => "there is no memory".to_owned(),
+                Refusal::NotShared => "the secure guest has not shared the page".to_owned(),
+                Refusal::SlotFrozen => "an earlier fault has frozen the slot".to_owned(),
                 Refusal::PortDisabled => "the root port's Bus Master Enable is off".to_owned(),
                 Refusal::CrossesPage => "it crosses a 4-KiB boundary".to_owned(),
                 Refusal::UnknownInterrupt => "no interrupt message stands for it".to_owned(),

@@ -220,11 +220,14 @@ fn a_pseries_slot_works_by_hypercall_and_freezes_at_the_first_stray_dma() {
         (at_us(10), read(1, 0x1_0000, 4)),
         (at_us(20), write(0x9_0000, &[9; 4])),
         (at_us(30), read(2, 0x1_0000, 4)),
+        (at_us(30), write(INTERRUPT_RANGE.start, &[0; 4])),
         (at_us(50), read(3, 0x1_0000, 4)),
     ];
-    let puppet = Puppet { script: script.into_iter().collect(), ..Puppet::default() };
+    let config = vec![0x55; 4096];
+    let puppet = Puppet { script: script.into_iter().collect(), config, ..Puppet::default() };
     let iommu = Some(Box::new(Tce::new(TceConfig::default())) as Box<dyn Iommu>);
     let (mut machine, seen) = machine_of(MachineConfig::default(), iommu, puppet);
+    let _ = machine.allocate_message().expect("vectors are plenty");
     let liobn = Window::DEFAULT.liobn;
     machine.write(PhysAddr(0x4_0000), &[7; 4]);
     let list = PhysAddr(0x8000);
@@ -241,7 +244,10 @@ fn a_pseries_slot_works_by_hypercall_and_freezes_at_the_first_stray_dma() {
     machine.run_until(at_us(40));
     assert_eq!(machine.hypercall(Hypercall::SlotState), Ok(1));
     assert_eq!(machine.mmio_read(PhysAddr(0xe000_0000), Width::W32), 0xffff_ffff);
+    assert_eq!(machine.config_read(CARD, header::VENDOR_ID, Width::W16), 0xffff);
+    assert_eq!(machine.take_interrupt(), None);
     assert_eq!(machine.hypercall(Hypercall::ThawSlot), Ok(0));
+    assert_eq!(machine.config_read(CARD, header::VENDOR_ID, Width::W16), 0x5555);
     assert_eq!(machine.mmio_read(PhysAddr(0xe000_0000), Width::W32), 0x1234_5678);
     machine.run_until(at_us(60));
     let statuses: Vec<_> = completions(&seen).iter().map(|part| part.status).collect();
@@ -253,7 +259,11 @@ fn a_pseries_slot_works_by_hypercall_and_freezes_at_the_first_stray_dma() {
     let because = |reason| Refusal::Iommu(reason);
     assert_eq!(
         refused,
-        [(0x9_0000, because(tce::fault::NOT_MAPPED)), (0x1_0000, because(tce::fault::FROZEN))]
+        [
+            (0x9_0000, because(tce::fault::NOT_MAPPED)),
+            (0x1_0000, because(tce::fault::FROZEN)),
+            (INTERRUPT_RANGE.start, Refusal::SlotFrozen)
+        ]
     );
 }
 

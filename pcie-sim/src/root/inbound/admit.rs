@@ -24,6 +24,8 @@ pub enum Refusal {
     CrossesPage,
     /// A write to the interrupt range that no message stands for.
     UnknownInterrupt,
+    /// An interrupt from a slot that an earlier fault has frozen.
+    SlotFrozen,
 }
 
 /// A request that the root complex refused.
