@@ -1,20 +1,23 @@
 //! The laws of the whole bench: the real machine, link, IOMMU, driver and analyzer around a card.
 //!
-//! Each body takes its card from a [`rig::Card`], so that whatever claims to be the card is put
-//! through the same laws. A law that no count depends on chance; what is drawn by lot has a seed.
+//! Each body takes its card from a [`rig::Card`], so that whatever claims to be the card is put through
+//! the same laws. No count here depends on chance; what is drawn by lot has a seed.
 
 mod rig;
+mod tables;
 
 mod anything;
 mod bus_master;
 mod cable;
 mod data;
 mod direct;
+mod foreign;
 mod indirect;
+mod input;
+mod long;
 mod needs_reset;
 mod payload;
 mod report;
-mod tables;
 mod trace;
 mod vtd;
 mod waves;

@@ -6,6 +6,7 @@ use pcie_sim::host::{Bus, Memory, Width};
 use pcie_sim::spec::features;
 use pcie_sim::spec::virtio_pci::status;
 use rtl_model::CardConfig;
+use testbench::bench::run_with;
 
 use crate::rig::{self, Card, MODEL, cell};
 
@@ -85,12 +86,7 @@ fn corrupt_index(card: Card) {
             // The card finds the index when it looks again, at the latest for this doorbell.
             let notify = rig.doorbell(0);
             rig.machine.mmio_write(PhysAddr(notify), Width::W16, 0);
-            let error = loop {
-                match rig.finish(usize::MAX) {
-                    Err(error) => break error,
-                    Ok(_) => unreachable!("there are not so many"),
-                }
-            };
+            let error = rig.finish(usize::MAX).expect_err("there are not so many");
             let DriverError::NeedsReset { status: read } = error else { panic!("{error}") };
             assert_ne!(read & status::DEVICE_NEEDS_RESET, 0);
             let rig::Rig { bench, driver } = &mut rig;
@@ -109,4 +105,24 @@ fn corrupt_index(card: Card) {
 #[test]
 fn a_corrupt_index_makes_the_card_ask_for_a_reset_which_the_driver_sees_and_recovers_from() {
     corrupt_index(MODEL);
+}
+
+fn refusal_is_told(card: Card) {
+    for device in ["net", "blk"] {
+        let config = cell("x86-noiommu", device, "host", "direct", false);
+        let result = run_with(&config, &|config, mut parameters| {
+            parameters.refuse_features_ok = true;
+            card(config, parameters)
+        });
+        let violations = result.expect("a card's fault is a finding").violations;
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        assert_eq!(violations[0].rule, "DRIVER-PROBE");
+        assert!(violations[0].message.contains("the device refuses features"), "{violations:?}");
+    }
+}
+
+/// DESIGN.md, "The command": what a card does wrong is status 1, not an internal error.
+#[test]
+fn a_card_that_cannot_be_driven_is_a_finding_of_the_run() {
+    refusal_is_told(MODEL);
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use host_driver::{BlkDriver, BlkOp, Segment};
-use pcie_sim::address::BusAddr;
+use pcie_sim::address::{BusAddr, PhysAddr};
 use pcie_sim::endpoint::{Direction, Endpoint};
 use pcie_sim::host::{Bus, Width};
 use pcie_sim::iommu::DmaKind;
@@ -145,7 +145,7 @@ fn stray(card: Card) -> (Rig<BlkDriver>, Aim) {
 fn data_descriptor(rig: &mut Rig<BlkDriver>, tables: &Tables, len: usize) -> Given {
     let table = rig.queue(0).desc;
     let at = tables.page(rig, table).expect("the descriptor table is mapped").at;
-    let bytes = rig.ram(pcie_sim::address::PhysAddr(at), 16 * 16);
+    let bytes = rig.ram(PhysAddr(at), 16 * 16);
     let found = descriptors(&bytes)
         .into_iter()
         .find(|desc| desc.len == len && tables.page(rig, desc.address).is_some());
@@ -154,7 +154,7 @@ fn data_descriptor(rig: &mut Rig<BlkDriver>, tables: &Tables, len: usize) -> Giv
 
 fn ram_image(rig: &Rig<BlkDriver>) -> Vec<u8> {
     let ram = &rig.machine.root.ram;
-    ram.slice(pcie_sim::address::PhysAddr(0), ram.size_bytes() as usize).expect("RAM").to_vec()
+    ram.slice(PhysAddr(0), ram.size_bytes() as usize).expect("RAM").to_vec()
 }
 
 /// One command whose data goes astray. Gives its status.
@@ -165,12 +165,7 @@ fn astray(rig: &mut Rig<BlkDriver>, aim: &Aim, op: BlkOp, data: &[u8]) -> u8 {
     let buffer = rig.buffer(data);
     let mut bytes = ram_image(rig);
     let target = NOWHERE as usize..NOWHERE as usize + data.len();
-    rig.machine
-        .root
-        .ram
-        .slice_mut(pcie_sim::address::PhysAddr(NOWHERE), data.len())
-        .expect("RAM")
-        .fill(0xa5);
+    rig.machine.root.ram.slice_mut(PhysAddr(NOWHERE), data.len()).expect("RAM").fill(0xa5);
     rig.submit(op, 0, &[Segment { address: buffer, len: data.len() as u32 }], 1);
     let desc = data_descriptor(rig, &tables, data.len());
     aim.set(Some((desc.address, desc.address + desc.len as u64)));
@@ -183,7 +178,7 @@ fn astray(rig: &mut Rig<BlkDriver>, aim: &Aim, op: BlkOp, data: &[u8]) -> u8 {
     for dma in rig.dma().iter().filter(|dma| dma.write && dma.purpose != Purpose::MsiX) {
         if !(NOWHERE..NOWHERE + data.len() as u64).contains(&dma.address) {
             let place = tables.allow(rig, dma.address, dma.len, true)[0] as usize;
-            let now = rig.ram(pcie_sim::address::PhysAddr(place as u64), dma.len);
+            let now = rig.ram(PhysAddr(place as u64), dma.len);
             bytes[place..place + dma.len].copy_from_slice(&now);
         }
     }
