@@ -366,8 +366,8 @@ impl Commands {
         let mut left = workload.max_requests.unwrap_or(u64::MAX);
         let (source, longest) = match &workload.source {
             BlockSource::Recorded => {
-                let open = || recorded::block_commands().map_err(RunError::internal);
-                let summary = iolog::survey(open()?).map_err(RunError::internal)?;
+                let open = || recorded::block_commands(capacity).map_err(RunError::input);
+                let summary = iolog::survey(open()?).map_err(RunError::input)?;
                 (Source::Recorded(open()?), summary.longest_bytes)
             }
             BlockSource::Log(path) => {
