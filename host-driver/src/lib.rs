@@ -5,7 +5,7 @@
 //!        │            │
 //!   virtqueue      transport      rings; registers of the card
 //!        │            │
-//!      dma ── iommu   pci, irq    bus addresses; configuration space, MSI-X
+//!      dma ── iommu … pci, irq    bus addresses; configuration space, MSI-X
 //!        └─────┬──────┘
 //!      pcie_sim::host::Host       all of a computer that a driver may touch
 //! ```
@@ -30,14 +30,15 @@ pub mod virtqueue;
 mod testing;
 
 pub use device::blk::{BlkDone, BlkDriver, BlkOp, BlkRequest};
-pub use device::net::{NetDriver, NetEvents, Received};
+pub use device::net::{ControlError, NetDriver, NetEvents, Received};
 pub use device::{
     CompletionMode, Counters, DriverConfig, DriverCosts, DriverError, ProbeContext, ProbeError,
     SubmitError,
 };
-pub use dma::iommu::{DmarUnit, IommuUnit};
-pub use dma::select::{PlatformDma, Translation};
+pub use dma::iommu::{DmarUnit, IommuMode, IommuUnit};
+pub use dma::select::{BounceUse, Coherence, PlatformDma, Translation};
 pub use pages::Pages;
 pub use transport::Transport;
+pub use transport::mmio::MmioTransport;
 pub use transport::pci::PciTransport;
 pub use virtqueue::{Indirect, Placement, Segment};

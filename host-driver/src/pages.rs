@@ -41,6 +41,8 @@ pub struct Pages(Rc<RefCell<Free>>);
 
 #[derive(Debug)]
 struct Free {
+    /// All that there ever was.
+    whole: Range<u64>,
     /// Free ranges, start to end, none touching another.
     free: BTreeMap<u64, u64>,
     /// What was given out, start to bytes.
@@ -55,7 +57,7 @@ impl Pages {
         let start = range.start.get().next_multiple_of(PAGE_BYTES);
         let end = range.end.get() / PAGE_BYTES * PAGE_BYTES;
         let free = if start < end { BTreeMap::from([(start, end)]) } else { BTreeMap::new() };
-        Self(Rc::new(RefCell::new(Free { free, used: BTreeMap::new(), in_use: 0 })))
+        Self(Rc::new(RefCell::new(Free { whole: start..end, free, used: BTreeMap::new(), in_use: 0 })))
     }
 
     /// Contiguous pages for at least `bytes` bytes, aligned to `align` (a power of two; at least a page
@@ -90,6 +92,14 @@ impl Pages {
         inner.in_use -= size;
         inner.give_back(address.get(), address.get() + size);
         Ok(())
+    }
+
+    /// Whether all of `bytes` bytes at `address` belong to this allocator, given out or not.
+    #[must_use]
+    pub fn contains(&self, address: PhysAddr, bytes: u64) -> bool {
+        let whole = &self.0.borrow().whole;
+        let end = address.get().checked_add(bytes);
+        whole.start <= address.get() && end.is_some_and(|end| end <= whole.end)
     }
 
     /// Bytes given out and not yet taken back.

@@ -114,13 +114,18 @@ pub struct BlkDriver {
 impl BlkDriver {
     /// Takes a block device over, up to DRIVER_OK.
     pub fn probe(host: &mut dyn Host, context: ProbeContext) -> Result<Self, ProbeError> {
-        let mut core = Core::start(host, context, spec::DEVICE_TYPE, WANTED, &[0])?;
+        let mut core = Core::start(host, context, spec::DEVICE_TYPE, WANTED, |_| &[0])?;
         let features = core.features;
         let read = read_consistent(core.transport.as_mut(), host, |transport, host| {
             read_geometry(transport, host, features)
         });
         let geometry = match read {
-            Ok(geometry) => geometry,
+            // A segment is one mapping, and bounce buffers have an end.
+            Ok(geometry) => BlkGeometry {
+                size_max: u32::try_from(core.dma.max_mapping_bytes())
+                    .map_or(geometry.size_max, |most| geometry.size_max.min(most)),
+                ..geometry
+            },
             Err(error) => return Err(core.give_up(host, error.into())),
         };
         let count = core.slots[0].queue.size();

@@ -11,14 +11,16 @@ use super::{
     CompletionMode, Counters, DriverConfig, DriverError, ProbeContext, ProbeError, Removed,
 };
 use crate::dma::debug::DmaDebug;
-use crate::dma::select::{self, DeviceFacts};
+use crate::dma::select::{self, BounceUse, DeviceFacts};
 use crate::dma::{Dma, direct::Direct};
 use crate::irq::Interrupts;
 use crate::pages::Pages;
-use crate::transport::{QueueSetup, Transport};
+use crate::transport::{GONE, QueueSetup, Transport, TransportError};
 use crate::virtqueue::notify::Doorbell;
 use crate::virtqueue::split::Split;
-use crate::virtqueue::{Areas, CardWindow, Indirect, QueueBroken, QueueConfig, Virtqueue};
+use crate::virtqueue::{
+    Areas, CardWindow, Indirect, Placement, QueueBroken, QueueConfig, Virtqueue,
+};
 
 /// The shared memory region in which rings may lie.
 const RING_REGION: u8 = 0;
@@ -46,14 +48,14 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// From reset to queues that are enabled, still without DRIVER_OK. `queues` are the numbers of the
-    /// queues to set up, `wanted` the features of the device type that the driver can use.
+    /// From reset to queues that are enabled, still without DRIVER_OK. `queues` gives the numbers
+    /// of the queues to set up by what was negotiated, `wanted` the features of the device type that the driver can use.
     pub(super) fn start(
         host: &mut dyn Host,
         context: ProbeContext,
         device_type: u16,
         wanted: u64,
-        queues: &[u16],
+        queues: fn(u64) -> &'static [u16],
     ) -> Result<Self, ProbeError> {
         let ProbeContext { transport, pages, platform, config } = context;
         let found = transport.device_type();
@@ -79,7 +81,7 @@ impl Core {
         };
         let started = core.negotiate(host, wanted | common_features(&config)).and_then(|()| {
             core.choose_dma(host, &platform)?;
-            core.make_queues(host, queues)?;
+            core.make_queues(host, queues(core.features))?;
             core.enable_queues(host)
         });
         match started {
@@ -138,27 +140,57 @@ impl Core {
         let facts = DeviceFacts {
             requester: self.transport.requester(),
             access_platform: self.has(features::ACCESS_PLATFORM),
+            bounce: self.bounce_use()?,
             mask,
             bypassing_hypervisor: platform.bypassing_hypervisor,
         };
         let windows = self.transport.windows();
-        let debug = self.config.dma_debug.then(DmaDebug::new);
+        let debug = self.config.dma_debug.then(|| DmaDebug::for_heap(&self.pages));
         self.dma = select::select(host, &self.pages, platform, &facts, &windows, debug)?;
         Ok(())
     }
 
-    fn make_queues(&mut self, host: &mut dyn Host, queues: &[u16]) -> Result<(), ProbeError> {
+    /// What the card's bounce buffer is used for. VIRTIO_F_SWIOTLB without one is the device's error.
+    fn bounce_use(&self) -> Result<BounceUse, ProbeError> {
+        match (self.has(features::SWIOTLB), self.transport.bounce_region()) {
+            (true, Some(region)) => Ok(BounceUse::All(region)),
+            (true, None) => Err(ProbeError::NoBounceRegion),
+            (false, Some(region)) if self.config.bounce_hint_bytes > 0 => {
+                let most_bytes = u64::from(self.config.bounce_hint_bytes);
+                Ok(BounceUse::Hint { region, most_bytes })
+            }
+            _ => Ok(BounceUse::No),
+        }
+    }
+
+    /// Where rings go, and the part of the card's memory that they may lie in.
+    fn ring_room(&self) -> (Placement, Option<CardWindow>) {
         let region = self.transport.shared_memory(RING_REGION);
-        let mut window = region.map(|region| CardWindow::new(region.address, region.len_bytes));
+        let window = region.map(|region| CardWindow::new(region.address, region.len_bytes));
+        let bounce = self.transport.bounce_region();
+        if self.has(features::SWIOTLB) {
+            // No address but those of the bounce region may be passed, and rings are coherent memory.
+            return (Placement::Host, None);
+        }
+        match bounce {
+            Some(bounce) if self.config.bounce_hint_bytes > 0 => {
+                let without = window.and_then(|all| all.without(bounce.address, bounce.len_bytes));
+                (self.config.placement, without)
+            }
+            _ => (self.config.placement, window),
+        }
+    }
+
+    fn make_queues(&mut self, host: &mut dyn Host, queues: &[u16]) -> Result<(), ProbeError> {
+        let (placement, mut window) = self.ring_room();
         for &index in queues {
             let offered = self.transport.max_queue_size(host, index);
             // A split queue's size is a power of two (a device that says otherwise gets less).
             let size = self.config.queue_size.min(floor_power_of_two(offered));
             if size == 0 {
-                return Err(crate::transport::TransportError::NoQueue { queue: index }.into());
+                return Err(TransportError::NoQueue { queue: index }.into());
             }
-            let areas =
-                Areas::of_split(host, &mut self.dma, self.config.placement, size, &mut window)?;
+            let areas = Areas::of_split(host, &mut self.dma, placement, size, &mut window)?;
             let queue = Split::new(host, areas, &self.pages, self.queue_config(index, size));
             self.slots.push(Slot {
                 queue: Virtqueue::Split(Box::new(queue)),
@@ -272,6 +304,7 @@ impl Core {
         host: &mut dyn Host,
         deadline: Instant,
     ) -> Result<bool, DriverError> {
+        self.dma.tick(host)?;
         let mut pending = false;
         for slot in &mut self.slots {
             pending |= slot.queue.enable_interrupts(host);
@@ -283,6 +316,7 @@ impl Core {
                 self.check_status(host)?;
                 return Ok(self.any_used(host));
             };
+            let cause = self.transport.acknowledge(host, cause);
             if cause.config {
                 self.check_status(host)?;
             }
@@ -302,6 +336,7 @@ impl Core {
         host: &mut dyn Host,
         deadline: Instant,
     ) -> Result<bool, DriverError> {
+        self.dma.tick(host)?;
         loop {
             if self.any_used(host) {
                 return Ok(true);
@@ -322,6 +357,7 @@ impl Core {
     /// Looks whether the device has given up.
     pub(super) fn check_status(&mut self, host: &mut dyn Host) -> Result<(), DriverError> {
         match self.transport.status(host) {
+            GONE => Err(DriverError::Gone),
             now if now & status::DEVICE_NEEDS_RESET != 0 => {
                 Err(DriverError::NeedsReset { status: now })
             }
@@ -370,11 +406,15 @@ impl Core {
         }
         let debug = self.dma.debug().cloned();
         let closed = self.dma.close(host);
-        reset?;
+        // A device that was taken out does no more harm than one that was reset.
+        let gone = reset == Err(TransportError::Gone);
+        if !gone {
+            reset?;
+        }
         let unfinished = detached?.into_iter().flatten().collect();
         freed.and(closed)?;
         let findings = debug.map_or_else(Vec::new, |debug| debug.findings());
-        Ok(Removed { unfinished, counters, findings })
+        Ok(Removed { unfinished, counters, gone, findings })
     }
 }
 
@@ -385,6 +425,7 @@ fn common_features(config: &DriverConfig) -> u64 {
         (config.event_idx, features::EVENT_IDX),
         (config.accept_access_platform, features::ACCESS_PLATFORM),
         (config.accept_order_platform, features::ORDER_PLATFORM),
+        (config.accept_swiotlb, features::SWIOTLB),
     ];
     options.into_iter().filter(|(on, _)| *on).fold(0, |all, (_, feature)| all | feature)
 }

@@ -77,6 +77,11 @@ pub struct DriverConfig {
     pub accept_access_platform: bool,
     /// Accept VIRTIO_F_ORDER_PLATFORM.
     pub accept_order_platform: bool,
+    /// Accept VIRTIO_F_SWIOTLB. Once offered it should be.
+    pub accept_swiotlb: bool,
+    /// Longest buffer, in bytes, that goes to a bounce buffer on the card which is a hint only (the
+    /// capability without the feature); rings go there too. 0: the hint is not taken.
+    pub bounce_hint_bytes: u32,
     /// Descriptors per queue, a power of two; less when the device offers less.
     pub queue_size: u16,
     /// How completions are learned of.
@@ -96,6 +101,8 @@ impl Default for DriverConfig {
             event_idx: false,
             accept_access_platform: true,
             accept_order_platform: true,
+            accept_swiotlb: true,
+            bounce_hint_bytes: 0,
             queue_size: 256,
             completion: CompletionMode::Interrupt,
             costs: DriverCosts::default(),
@@ -154,6 +161,9 @@ pub enum ProbeError {
         /// The status read.
         status: u8,
     },
+    /// The device offers VIRTIO_F_SWIOTLB and has no region for it: the device is in error.
+    #[error("the device offers VIRTIO_F_SWIOTLB without a bounce buffer (no VIRTIO_PCI_CAP_SWIOTLB)")]
+    NoBounceRegion,
     /// The device needs a reset before it has even started.
     #[error("the device asks for a reset while it is being set up")]
     NeedsReset,
@@ -217,7 +227,11 @@ impl SubmitError {
     /// Whether it will go once something has completed.
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Queue(AddError::Full { .. }))
+        matches!(
+            self,
+            Self::Busy { .. }
+                | Self::Queue(AddError::Full { .. } | AddError::Io(DmaError::PoolFull { .. }))
+        )
     }
 }
 
@@ -233,6 +247,12 @@ pub enum DriverError {
         /// The status read.
         status: u8,
     },
+    /// The device was taken out.
+    #[error("the device is gone: its registers read all ones")]
+    Gone,
+    /// A control command failed.
+    #[error(transparent)]
+    Control(#[from] net::ControlError),
     /// A received buffer is too short for the packet header.
     #[error("a received packet of {len} bytes has no room for its header")]
     Runt {
@@ -283,6 +303,8 @@ pub struct Removed {
     pub unfinished: Vec<u64>,
     /// The counters at the end.
     pub counters: Counters,
+    /// The device had been taken out before.
+    pub gone: bool,
     /// What DMA debug found, leaks included; the first 1,000.
     pub findings: Vec<Finding>,
 }

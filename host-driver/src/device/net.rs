@@ -1,7 +1,10 @@
-//! The network driver: one pair of queues, no offloads. Virtio 1.4, "Network Device".
+//! The network driver: one pair of queues and the control queue, no offloads. Virtio 1.4, "Network
+//! Device".
 //!
 //! A receive buffer is one descriptor: header and packet. A packet sent is two (header, packet), or one
 //! when its buffer has room for the header in front.
+
+mod control;
 
 use pcie_sim::address::PhysAddr;
 use pcie_sim::host::Host;
@@ -14,6 +17,8 @@ use crate::dma::debug::DmaDebug;
 use crate::pages::{PageError, Pages};
 use crate::transport::{ConfigWidth, Transport, TransportError, read_consistent};
 use crate::virtqueue::{AddError, Segment};
+pub use control::ControlError;
+use control::{CONTROL_BYTES, ControlState};
 
 /// Bytes of the packet header, in front of each packet.
 pub const HEADER_BYTES: u64 = spec::HDR_BYTES as u64;
@@ -24,7 +29,12 @@ const FRAME_EXTRA: u32 = 18;
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
 
-const WANTED: u64 = spec::F_MTU | spec::F_MAC | spec::F_STATUS;
+const WANTED: u64 = spec::F_MTU
+    | spec::F_MAC
+    | spec::F_STATUS
+    | spec::F_CTRL_VQ
+    | spec::F_CTRL_RX
+    | spec::F_CTRL_MAC_ADDR;
 
 /// How packets lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +93,7 @@ struct Buffers {
     headers_bytes: u64,
     receive: PhysAddr,
     receive_bytes: u64,
+    control: PhysAddr,
 }
 
 impl Buffers {
@@ -90,6 +101,7 @@ impl Buffers {
         pages
             .free(self.headers, self.headers_bytes)
             .and(pages.free(self.receive, self.receive_bytes))
+            .and(pages.free(self.control, CONTROL_BYTES))
     }
 }
 
@@ -104,6 +116,7 @@ pub struct NetDriver {
     tokens: Vec<u64>,
     /// Receive buffers that the caller holds, packets in them.
     held: Vec<bool>,
+    control: ControlState,
 }
 
 impl NetDriver {
@@ -113,8 +126,7 @@ impl NetDriver {
         context: ProbeContext,
         options: NetOptions,
     ) -> Result<Self, ProbeError> {
-        let queues = [spec::RECEIVE_QUEUE, spec::TRANSMIT_QUEUE];
-        let mut core = Core::start(host, context, spec::DEVICE_TYPE, WANTED, &queues)?;
+        let mut core = Core::start(host, context, spec::DEVICE_TYPE, WANTED, queues)?;
         let features = core.features;
         let read = read_consistent(core.transport.as_mut(), host, |transport, host| {
             read_identity(transport, host, features)
@@ -132,7 +144,7 @@ impl NetDriver {
         let free_headers = (0..headers).rev().collect();
         let tokens = vec![0; usize::from(headers)];
         let held = vec![false; usize::from(options.receive_buffers)];
-        let mut driver = Self { core, options, identity, buffers, free_headers, tokens, held };
+        let mut driver = Self { core, options, identity, buffers, free_headers, tokens, held, control: ControlState::default() };
         match driver.go(host) {
             Ok(()) => Ok(driver),
             Err(error) => {
@@ -279,6 +291,7 @@ impl NetDriver {
     ) -> Result<usize, DriverError> {
         let take_used = self.core.config.costs.take_used;
         let mut taken = 0;
+        self.forget_late_answers(host)?;
         while let Some(used) = self.core.slots[TRANSMIT].queue.take_used(host, &mut self.core.dma) {
             let slot = used?.token as u16;
             host.spend(take_used);
@@ -317,6 +330,7 @@ impl NetDriver {
     /// packets that were lost. Packets received before stay the caller's until recycled.
     pub fn restart(&mut self, host: &mut dyn Host) -> Result<Vec<u64>, DriverError> {
         let lost = self.core.restart(host)?;
+        self.control = ControlState::default();
         let slots: Vec<u16> = lost
             .into_iter()
             .nth(TRANSMIT)
@@ -335,14 +349,25 @@ impl NetDriver {
     pub fn remove(self, host: &mut dyn Host) -> Result<Removed, DriverError> {
         let pages = self.core.pages.clone();
         let posted = usize::from(self.core.slots[RECEIVE].queue.outstanding());
+        let sending = usize::from(self.core.slots[TRANSMIT].queue.outstanding());
         let removed = self.core.remove(host);
         self.buffers.free(&pages).map_err(crate::dma::DmaError::from)?;
         let mut removed = removed?;
         removed.unfinished.drain(..posted.min(removed.unfinished.len()));
+        // A control command that was never answered has no token of the caller's.
+        removed.unfinished.truncate(sending);
         for slot in &mut removed.unfinished {
             *slot = self.tokens[*slot as usize];
         }
         Ok(removed)
+    }
+}
+
+fn queues(features: u64) -> &'static [u16] {
+    if features & spec::F_CTRL_VQ != 0 {
+        &[spec::RECEIVE_QUEUE, spec::TRANSMIT_QUEUE, spec::CONTROL_QUEUE]
+    } else {
+        &[spec::RECEIVE_QUEUE, spec::TRANSMIT_QUEUE]
     }
 }
 
@@ -362,11 +387,24 @@ fn allocate(pages: &Pages, headers: u16, options: &NetOptions) -> Result<Buffers
     let receive_bytes =
         u64::from(options.receive_buffers) * u64::from(options.receive_buffer_bytes);
     let headers = pages.alloc(headers_bytes, 1)?;
-    match pages.alloc(receive_bytes, 1) {
-        Ok(receive) => Ok(Buffers { headers, headers_bytes, receive, receive_bytes }),
-        Err(error) => {
+    let receive = pages.alloc(receive_bytes, 1);
+    let control = pages.alloc(CONTROL_BYTES, 1);
+    match (receive, control) {
+        (Ok(receive), Ok(control)) => {
+            Ok(Buffers { headers, headers_bytes, receive, receive_bytes, control })
+        }
+        (receive, control) => {
             pages.free(headers, headers_bytes)?;
-            Err(error)
+            if let Ok(receive) = receive {
+                pages.free(receive, receive_bytes)?;
+            }
+            if let Ok(control) = control {
+                pages.free(control, CONTROL_BYTES)?;
+            }
+            Err(receive.and(control).err().unwrap_or(PageError::OutOfMemory {
+                bytes: receive_bytes,
+                in_use: pages.in_use_bytes(),
+            }))
         }
     }
 }

@@ -11,6 +11,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Range;
 use std::rc::Rc;
 
 use pcie_sim::address::{Bdf, BusAddr, PhysAddr};
@@ -19,8 +20,8 @@ use pcie_sim::host::{
 };
 use pcie_sim::time::{Instant, Span};
 
-use super::{Coherent, Direction, DmaApi, DmaError, MapRequest, Mapping, Place};
-use crate::pages::PAGE_BYTES;
+use super::{Coherent, CpuView, Direction, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place};
+use crate::pages::{PAGE_BYTES, Pages};
 
 /// More findings than these are counted but not kept.
 const KEPT: usize = 1000;
@@ -82,6 +83,46 @@ pub enum Finding {
         /// Who mapped it.
         mapped_at: Place,
     },
+    /// Memory that the page allocator never had: a buffer on the stack. The map was refused.
+    #[error("{address} (+{bytes} bytes) is no heap memory, mapped at {mapped_at}")]
+    NotHeap {
+        /// Where.
+        address: PhysAddr,
+        /// Length in bytes.
+        bytes: u64,
+        /// Who wanted it mapped.
+        mapped_at: Place,
+    },
+    /// A buffer went to the card without its cache lines being written back, on a host that needs it.
+    #[error("{address} (+{bytes} bytes) went to the card with its cache lines not cleaned, mapped at {mapped_at}")]
+    NotCleaned {
+        /// Where.
+        address: PhysAddr,
+        /// Length in bytes.
+        bytes: u64,
+        /// Who mapped it.
+        mapped_at: Place,
+    },
+    /// The CPU got a buffer back with stale cache lines, on a host that needs them invalidated.
+    #[error("{address} (+{bytes} bytes) came back from the card with its cache lines not invalidated, mapped at {mapped_at}")]
+    NotInvalidated {
+        /// Where.
+        address: PhysAddr,
+        /// Length in bytes.
+        bytes: u64,
+        /// Who mapped it.
+        mapped_at: Place,
+    },
+    /// Coherent memory stayed cached, on a host where it must not be.
+    #[error("{bytes} bytes of coherent memory at {bus} stayed cached, allocated at {mapped_at}")]
+    CoherentCached {
+        /// What the card was told.
+        bus: BusAddr,
+        /// Length in bytes.
+        bytes: u64,
+        /// Who allocated it.
+        mapped_at: Place,
+    },
     /// The CPU touches a buffer that the card owns.
     #[error("the CPU {} {address} (+{bytes} bytes) while the card owns it, mapped at {mapped_at}",
             if *write { "writes" } else { "reads" })]
@@ -129,6 +170,18 @@ struct Ledger {
     made: u64,
     findings: Vec<Finding>,
     found: u64,
+    /// Where streaming buffers may lie; `None`: anywhere.
+    heap: Option<Pages>,
+    /// Cache maintenance seen during the call that is running.
+    maintenance: Maintenance,
+}
+
+/// What was done to the caches, as addresses of one stretch each; ops maintain a buffer in one go.
+#[derive(Debug, Default, Clone)]
+struct Maintenance {
+    cleaned: Range<u64>,
+    invalidated: Range<u64>,
+    uncached: Range<u64>,
 }
 
 impl Ledger {
@@ -233,6 +286,15 @@ impl DmaDebug {
         Self::default()
     }
 
+    /// An empty ledger that lets nothing but memory of `pages` be mapped for streaming (PLATFORMS.md,
+    /// rule 7).
+    #[must_use]
+    pub fn for_heap(pages: &Pages) -> Self {
+        let debug = Self::default();
+        debug.0.borrow_mut().heap = Some(pages.clone());
+        debug
+    }
+
     /// What was found so far, in order; the first 1,000.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
@@ -253,7 +315,7 @@ impl DmaDebug {
 
     /// `host` with the CPU's accesses to RAM watched.
     pub fn watch<'a>(&self, host: &'a mut dyn Host) -> Watched<'a> {
-        Watched { host, debug: self.clone() }
+        Watched { host, debug: self.clone(), watches_accesses: true }
     }
 
     pub(super) fn wrap(&self, ops: Box<dyn DmaApi>) -> Box<dyn DmaApi> {
@@ -272,37 +334,110 @@ struct Checked {
     debug: DmaDebug,
 }
 
+impl Checked {
+    /// Runs `call` with the cache maintenance that it does being noted, and says what it was.
+    fn noting<T>(
+        &mut self,
+        host: &mut dyn Host,
+        call: impl FnOnce(&mut dyn DmaApi, &mut dyn Host) -> T,
+    ) -> (T, Maintenance) {
+        if !self.ops.maintains_caches() {
+            return (call(self.ops.as_mut(), host), Maintenance::default());
+        }
+        self.debug.0.borrow_mut().maintenance = Maintenance::default();
+        let mut noted = self.debug.watch(host);
+        noted.watches_accesses = false;
+        let result = call(self.ops.as_mut(), &mut noted);
+        (result, self.debug.0.borrow().maintenance.clone())
+    }
+
+    /// Reports `finding` when the ops maintain caches and did not reach all of `wanted`.
+    fn expect_within(&self, done: &Range<u64>, wanted: Range<u64>, finding: Finding) {
+        let is_within = done.start <= wanted.start && wanted.end <= done.end;
+        if self.ops.maintains_caches() && !is_within {
+            self.debug.0.borrow_mut().report(finding);
+        }
+    }
+
+    fn check_part(
+        &self,
+        done: &Range<u64>,
+        mapping: &Mapping,
+        part: Range<u64>,
+        make: fn(PhysAddr, u64, Place) -> Finding,
+    ) {
+        let place = self.debug.0.borrow().find(mapping).map(|(_, live)| live.place);
+        if let Some(place) = place {
+            let (start, bytes) = (mapping.buffer() + part.start, part.end - part.start);
+            let wanted = start.get()..start.get() + bytes;
+            self.expect_within(done, wanted, make(start, bytes, place));
+        }
+    }
+}
+
+fn not_cleaned(address: PhysAddr, bytes: u64, mapped_at: Place) -> Finding {
+    Finding::NotCleaned { address, bytes, mapped_at }
+}
+
+fn not_invalidated(address: PhysAddr, bytes: u64, mapped_at: Place) -> Finding {
+    Finding::NotInvalidated { address, bytes, mapped_at }
+}
+
 impl DmaApi for Checked {
     fn name(&self) -> &'static str {
         self.ops.name()
     }
 
     fn map(&mut self, host: &mut dyn Host, request: &MapRequest) -> Result<Mapping, DmaError> {
-        let mapping = self.ops.map(host, request)?;
+        let MapRequest { buffer: address, len_bytes: bytes, place: mapped_at, .. } = *request;
+        let is_heap =
+            self.debug.0.borrow().heap.as_ref().is_none_or(|heap| heap.contains(address, bytes));
+        if !is_heap {
+            self.debug.0.borrow_mut().report(Finding::NotHeap { address, bytes, mapped_at });
+            return Err(DmaError::NotHeap { address, bytes });
+        }
+        let (mapping, done) = self.noting(host, |ops, host| ops.map(host, request));
+        let mapping = mapping?;
         self.debug.0.borrow_mut().insert(Live {
             bus: mapping.bus(),
             buffer: request.buffer,
-            bytes: request.len_bytes,
+            bytes,
             direction: request.direction,
             place: request.place,
             cpu_owns: false,
         });
+        self.check_part(&done.cleaned, &mapping, 0..bytes, not_cleaned);
         Ok(mapping)
     }
 
     fn unmap(&mut self, host: &mut dyn Host, mapping: Mapping) -> Result<(), DmaError> {
+        let place = self.debug.0.borrow().find(&mapping).map(|(_, live)| live.place);
         self.debug.0.borrow_mut().check_unmap(&mapping);
-        self.ops.unmap(host, mapping)
+        let (address, bytes) = (mapping.buffer(), mapping.len_bytes());
+        let written = mapping.direction().device_writes();
+        let (result, done) = self.noting(host, |ops, host| ops.unmap(host, mapping));
+        if let (Some(place), true) = (place, written) {
+            let wanted = address.get()..address.get() + bytes;
+            self.expect_within(&done.invalidated, wanted, not_invalidated(address, bytes, place));
+        }
+        result
     }
 
-    fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping) {
-        self.ops.sync_for_cpu(host, mapping);
+    fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
+        // First, since ops that bounce write the buffer for the CPU.
         self.debug.0.borrow_mut().set_owner(mapping, true);
+        let ((), done) =
+            self.noting(host, |ops, host| ops.sync_for_cpu(host, mapping, part.clone()));
+        if mapping.direction().device_writes() {
+            self.check_part(&done.invalidated, mapping, part, not_invalidated);
+        }
     }
 
-    fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping) {
+    fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
+        let ((), done) =
+            self.noting(host, |ops, host| ops.sync_for_device(host, mapping, part.clone()));
         self.debug.0.borrow_mut().set_owner(mapping, false);
-        self.ops.sync_for_device(host, mapping);
+        self.check_part(&done.cleaned, mapping, part, not_cleaned);
     }
 
     fn alloc_coherent(
@@ -311,8 +446,15 @@ impl DmaApi for Checked {
         len_bytes: u64,
         place: Place,
     ) -> Result<Coherent, DmaError> {
-        let memory = self.ops.alloc_coherent(host, len_bytes, place)?;
-        self.debug.0.borrow_mut().coherent.insert(memory.bus, (len_bytes, place));
+        let (memory, done) =
+            self.noting(host, |ops, host| ops.alloc_coherent(host, len_bytes, place));
+        let memory = memory?;
+        let bus = memory.bus;
+        self.debug.0.borrow_mut().coherent.insert(bus, (len_bytes, place));
+        if let CpuView::Ram(start) = memory.cpu {
+            let finding = Finding::CoherentCached { bus, bytes: len_bytes, mapped_at: place };
+            self.expect_within(&done.uncached, start.get()..start.get() + len_bytes, finding);
+        }
         Ok(memory)
     }
 
@@ -324,8 +466,20 @@ impl DmaApi for Checked {
         self.ops.free_coherent(host, memory)
     }
 
-    fn bounced_bytes(&self) -> u64 {
-        self.ops.bounced_bytes()
+    fn counts(&self) -> OpsCounts {
+        self.ops.counts()
+    }
+
+    fn max_mapping_bytes(&self) -> u64 {
+        self.ops.max_mapping_bytes()
+    }
+
+    fn maintains_caches(&self) -> bool {
+        self.ops.maintains_caches()
+    }
+
+    fn tick(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
+        self.ops.tick(host)
     }
 
     fn close(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
@@ -338,16 +492,22 @@ impl DmaApi for Checked {
 pub struct Watched<'a> {
     host: &'a mut dyn Host,
     debug: DmaDebug,
+    /// Compare accesses; else only note cache maintenance.
+    watches_accesses: bool,
 }
 
 impl Memory for Watched<'_> {
     fn read(&mut self, address: PhysAddr, into: &mut [u8]) {
-        self.debug.0.borrow_mut().check_access(address, into.len(), false);
+        if self.watches_accesses {
+            self.debug.0.borrow_mut().check_access(address, into.len(), false);
+        }
         self.host.read(address, into);
     }
 
     fn write(&mut self, address: PhysAddr, data: &[u8]) {
-        self.debug.0.borrow_mut().check_access(address, data.len(), true);
+        if self.watches_accesses {
+            self.debug.0.borrow_mut().check_access(address, data.len(), true);
+        }
         self.host.write(address, data);
     }
 
@@ -360,14 +520,20 @@ impl Memory for Watched<'_> {
     }
 
     fn clean(&mut self, address: PhysAddr, len_bytes: u64) {
+        self.debug.0.borrow_mut().maintenance.cleaned = address.get()..address.get() + len_bytes;
         self.host.clean(address, len_bytes);
     }
 
     fn invalidate(&mut self, address: PhysAddr, len_bytes: u64) {
+        self.debug.0.borrow_mut().maintenance.invalidated = address.get()..address.get() + len_bytes;
         self.host.invalidate(address, len_bytes);
     }
 
     fn set_cached(&mut self, address: PhysAddr, len_bytes: u64, cached: bool) {
+        if !cached {
+            let range = address.get()..address.get() + len_bytes;
+            self.debug.0.borrow_mut().maintenance.uncached = range;
+        }
         self.host.set_cached(address, len_bytes, cached);
     }
 }

@@ -1,5 +1,7 @@
 //! Bus address = physical address: no translation, or one that passes through.
 
+use std::ops::Range;
+
 use pcie_sim::address::BusAddr;
 use pcie_sim::host::Host;
 
@@ -42,9 +44,9 @@ impl DmaApi for Direct {
         Ok(())
     }
 
-    fn sync_for_cpu(&mut self, _host: &mut dyn Host, _mapping: &Mapping) {}
+    fn sync_for_cpu(&mut self, _host: &mut dyn Host, _mapping: &Mapping, _part: Range<u64>) {}
 
-    fn sync_for_device(&mut self, _host: &mut dyn Host, _mapping: &Mapping) {}
+    fn sync_for_device(&mut self, _host: &mut dyn Host, _mapping: &Mapping, _part: Range<u64>) {}
 
     fn alloc_coherent(
         &mut self,

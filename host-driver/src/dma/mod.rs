@@ -1,7 +1,9 @@
 //! The DMA API: what turns a buffer in RAM into an address that the card may be told.
 //!
 //! ```text
-//!  virtqueue, drivers ──▶ Dma ──▶ [debug] ──▶ back end: direct, iommu, or what a platform hooks in
+//!  virtqueue, drivers ──▶ Dma ──▶ [debug] ──▶ back end: direct, offset, iommu, tce, swiotlb, xen,
+//!                                             noncoherent (around direct), card_bounce, or what a
+//!                                             platform hooks in
 //! ```
 //!
 //! A [`Mapping`] is consumed when it is unmapped, so unmapping twice does not compile, and a failed map
@@ -24,17 +26,27 @@
 //! }
 //! ```
 
+pub mod card_bounce;
+pub mod costs;
 pub mod debug;
 pub mod direct;
 pub mod iommu;
+pub mod noncoherent;
+pub mod offset;
+mod pass_through;
 pub mod select;
+pub mod slots;
+pub mod swiotlb;
+pub mod tce;
+pub mod xen;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::panic::Location;
 
 use pcie_sim::address::{BusAddr, PhysAddr};
-use pcie_sim::host::Host;
+use pcie_sim::host::{Host, HypercallError};
 
 use crate::pages::PageError;
 use debug::DmaDebug;
@@ -109,8 +121,37 @@ pub enum DmaError {
     #[error(transparent)]
     Iommu(#[from] iommu::IommuError),
     /// The platform has no DMA API at all.
-    #[error("this platform has no DMA API")]
+    #[error("this platform has no DMA API, which ACCESS_PLATFORM asks for")]
     NoDmaApi,
+    /// The bounce buffers are all in use. It will go once something is unmapped.
+    #[error("no bounce buffer for {bytes} bytes is free: {free_bytes} bytes are left of {pool_bytes}")]
+    PoolFull {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes free, not necessarily in one piece.
+        free_bytes: u64,
+        /// Bytes of the pool.
+        pool_bytes: u64,
+    },
+    /// The buffer is longer than any bounce buffer can be.
+    #[error("{bytes} bytes are more than the {most} that one mapping may have")]
+    TooLong {
+        /// Bytes asked for.
+        bytes: u64,
+        /// The most.
+        most: u64,
+    },
+    /// The buffer is no memory of the page allocator: on the stack, say. Only DMA debug looks.
+    #[error("{bytes} bytes at {address} are not heap memory and may not be used for DMA")]
+    NotHeap {
+        /// Where the buffer starts.
+        address: PhysAddr,
+        /// Its length.
+        bytes: u64,
+    },
+    /// The hypervisor refused.
+    #[error(transparent)]
+    Hypercall(#[from] HypercallError),
 }
 
 /// What is to be mapped.
@@ -206,6 +247,40 @@ pub struct DmaStats {
     pub bounced_bytes: u64,
     /// Maps that failed.
     pub failed_maps: u64,
+    /// The rest of what the back end counts.
+    pub ops: OpsCounts,
+}
+
+/// What a back end counts of its own work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpsCounts {
+    /// Bytes copied because the card could not reach the buffer itself.
+    pub bounced_bytes: u64,
+    /// Calls to the hypervisor.
+    pub hypercalls: u64,
+    /// Deferred invalidations carried out.
+    pub flushes: u64,
+    /// Bytes of cache lines cleaned or invalidated.
+    pub maintained_bytes: u64,
+    /// Bytes that the CPU wrote to the card's memory, by write-combined stores.
+    pub device_written_bytes: u64,
+    /// Reads that the CPU made of the card's memory, one round trip each.
+    pub device_reads: u64,
+}
+
+impl std::ops::Add for OpsCounts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            bounced_bytes: self.bounced_bytes + other.bounced_bytes,
+            hypercalls: self.hypercalls + other.hypercalls,
+            flushes: self.flushes + other.flushes,
+            maintained_bytes: self.maintained_bytes + other.maintained_bytes,
+            device_written_bytes: self.device_written_bytes + other.device_written_bytes,
+            device_reads: self.device_reads + other.device_reads,
+        }
+    }
 }
 
 /// One way of making bus addresses: a back end, or a tool wrapped around one.
@@ -219,11 +294,11 @@ pub trait DmaApi {
     /// Takes a buffer back.
     fn unmap(&mut self, host: &mut dyn Host, mapping: Mapping) -> Result<(), DmaError>;
 
-    /// Lets the CPU look at a mapped buffer.
-    fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping);
+    /// Lets the CPU look at a part of a mapped buffer. `part` lies within the mapping.
+    fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>);
 
-    /// Gives a buffer the CPU looked at back to the card.
-    fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping);
+    /// Gives a part that the CPU looked at back to the card. `part` lies within the mapping.
+    fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>);
 
     /// Zeroed memory for CPU and card, page-aligned.
     fn alloc_coherent(
@@ -236,9 +311,25 @@ pub trait DmaApi {
     /// Takes coherent memory back.
     fn free_coherent(&mut self, host: &mut dyn Host, memory: Coherent) -> Result<(), DmaError>;
 
-    /// Bytes bounced so far.
-    fn bounced_bytes(&self) -> u64 {
-        0
+    /// What it counted so far.
+    fn counts(&self) -> OpsCounts {
+        OpsCounts::default()
+    }
+
+    /// Most bytes of one mapping.
+    fn max_mapping_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// The device depends on cache maintenance by these ops; DMA debug then looks for it.
+    fn maintains_caches(&self) -> bool {
+        false
+    }
+
+    /// Does what is due by now: the timer of a deferred flush. Drivers call it while they wait.
+    fn tick(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
+        let _ = host;
+        Ok(())
     }
 
     /// The device goes: gives back what the back end itself holds (tables, address space).
@@ -306,14 +397,41 @@ impl Dma {
 
     /// Lets the CPU look at a mapped buffer.
     pub fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping) {
-        self.stats.syncs += 1;
-        self.ops.sync_for_cpu(host, mapping);
+        self.sync_part_for_cpu(host, mapping, 0..mapping.len_bytes);
     }
 
     /// Gives a buffer the CPU looked at back to the card.
     pub fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping) {
+        self.sync_part_for_device(host, mapping, 0..mapping.len_bytes);
+    }
+
+    /// Lets the CPU look at some bytes of a mapped buffer, counted from its start; what lies beyond
+    /// the mapping is left out.
+    pub fn sync_part_for_cpu(
+        &mut self,
+        host: &mut dyn Host,
+        mapping: &Mapping,
+        part: Range<u64>,
+    ) {
         self.stats.syncs += 1;
-        self.ops.sync_for_device(host, mapping);
+        let part = within(mapping, part);
+        if !part.is_empty() {
+            self.ops.sync_for_cpu(host, mapping, part);
+        }
+    }
+
+    /// Gives some bytes of a mapped buffer back to the card, as [`Dma::sync_part_for_cpu`].
+    pub fn sync_part_for_device(
+        &mut self,
+        host: &mut dyn Host,
+        mapping: &Mapping,
+        part: Range<u64>,
+    ) {
+        self.stats.syncs += 1;
+        let part = within(mapping, part);
+        if !part.is_empty() {
+            self.ops.sync_for_device(host, mapping, part);
+        }
     }
 
     /// Zeroed memory for CPU and card, page-aligned.
@@ -334,7 +452,19 @@ impl Dma {
     /// How often it was used.
     #[must_use]
     pub fn stats(&self) -> DmaStats {
-        DmaStats { bounced_bytes: self.ops.bounced_bytes(), ..self.stats }
+        let ops = self.ops.counts();
+        DmaStats { bounced_bytes: ops.bounced_bytes, ops, ..self.stats }
+    }
+
+    /// Most bytes of one mapping.
+    #[must_use]
+    pub fn max_mapping_bytes(&self) -> u64 {
+        self.ops.max_mapping_bytes()
+    }
+
+    /// Does what is due by now.
+    pub fn tick(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
+        self.ops.tick(host)
     }
 
     /// The watcher, when there is one.
@@ -359,18 +489,27 @@ impl std::fmt::Debug for Dma {
     }
 }
 
+fn within(mapping: &Mapping, part: Range<u64>) -> Range<u64> {
+    part.start..part.end.min(mapping.len_bytes)
+}
+
 /// Zeroed pages of RAM, for back ends whose coherent memory is plain RAM.
 pub(crate) fn zeroed_pages(
     host: &mut dyn Host,
     pages: &crate::pages::Pages,
     len_bytes: u64,
 ) -> Result<PhysAddr, PageError> {
-    const ZEROES: [u8; 4096] = [0; 4096];
     let start = pages.alloc(len_bytes, 1)?;
+    zero(host, start, len_bytes);
+    Ok(start)
+}
+
+/// Fills whole pages with zeroes.
+pub(crate) fn zero(host: &mut dyn Host, start: PhysAddr, len_bytes: u64) {
+    const ZEROES: [u8; 4096] = [0; 4096];
     let mut done = 0;
     while done < len_bytes {
         host.write(start + done, &ZEROES);
         done += ZEROES.len() as u64;
     }
-    Ok(start)
 }

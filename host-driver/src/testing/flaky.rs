@@ -1,6 +1,7 @@
 //! A DMA back end that fails when a test says so, and counts what is mapped.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use pcie_sim::host::Host;
@@ -48,12 +49,12 @@ impl DmaApi for Flaky {
         self.inner.unmap(host, mapping)
     }
 
-    fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping) {
-        self.inner.sync_for_cpu(host, mapping);
+    fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
+        self.inner.sync_for_cpu(host, mapping, part);
     }
 
-    fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping) {
-        self.inner.sync_for_device(host, mapping);
+    fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
+        self.inner.sync_for_device(host, mapping, part);
     }
 
     fn alloc_coherent(

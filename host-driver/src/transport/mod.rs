@@ -1,5 +1,6 @@
 //! Transports: how a driver reaches a virtio device's registers.
 
+pub mod mmio;
 pub mod pci;
 
 use std::ops::Range;
@@ -7,8 +8,13 @@ use std::ops::Range;
 use pcie_sim::address::{Bdf, PhysAddr};
 use pcie_sim::host::{Host, Vector};
 
+use crate::irq::Cause;
 use crate::virtqueue::AreaAddresses;
 use crate::virtqueue::notify::Doorbell;
+
+/// `device_status` of a device that was taken out: all ones, which no device that is there
+/// shows, since bit 5 is reserved.
+pub const GONE: u8 = 0xff;
 
 /// Why a device's registers do not do what they should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +43,25 @@ pub enum TransportError {
         /// Which.
         structure: &'static str,
     },
+    /// A virtio-mmio slot without a device in it, as yet.
+    #[error("the virtio-mmio slot at {address} is empty")]
+    EmptySlot {
+        /// Where its registers lie.
+        address: PhysAddr,
+    },
+    /// No virtio-mmio registers, or those of a version before virtio 1.0.
+    #[error("no modern virtio-mmio registers at {address}: magic {magic:#010x}, version {version}")]
+    NotMmio {
+        /// Where they should be.
+        address: PhysAddr,
+        /// What the magic register gave.
+        magic: u32,
+        /// What the version register gave.
+        version: u32,
+    },
+    /// The device answers all ones: it was taken out.
+    #[error("the device is gone: its registers read all ones")]
+    Gone,
     /// `device_status` did not become 0 in time.
     #[error("the device did not finish its reset: device_status is still {status:#04x}")]
     ResetTimeout {
@@ -194,6 +219,17 @@ pub trait Transport: std::fmt::Debug {
 
     /// The shared memory region `id`.
     fn shared_memory(&self, id: u8) -> Option<SharedMemory>;
+
+    /// The bounce buffer on the card, where the device has one and the transport can say so.
+    fn bounce_region(&self) -> Option<SharedMemory> {
+        None
+    }
+
+    /// An interrupt came: acknowledges it where it is a level, and says more exactly what it is about.
+    fn acknowledge(&mut self, host: &mut dyn Host, cause: Cause) -> Cause {
+        let _ = host;
+        cause
+    }
 
     /// The driver goes: interrupts off. The device was reset before.
     fn shut_down(&mut self, host: &mut dyn Host);

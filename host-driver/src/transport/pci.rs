@@ -8,11 +8,12 @@ use pcie_sim::address::{Bdf, PhysAddr};
 use pcie_sim::host::{Host, Vector, Width};
 use pcie_sim::spec::pci::{command, header};
 use pcie_sim::spec::virtio_pci::{
-    COMMON_CFG_BYTES, CommonReg, DEVICE_ID_BASE, NO_VECTOR, VENDOR_ID, cap, cfg_type,
+    COMMON_CFG_BYTES, CommonReg, DEVICE_ID_BASE, NO_VECTOR, VENDOR_ID, bounce, cap,
+    cfg_type,
 };
 use pcie_sim::time::Span;
 
-use super::{ActiveQueue, ConfigWidth, Event, QueueSetup, SharedMemory, Transport, TransportError};
+use super::{ActiveQueue, ConfigWidth, Event, GONE, QueueSetup, SharedMemory, Transport, TransportError};
 use crate::pci::{Function, Msix};
 use crate::virtqueue::notify::Doorbell;
 
@@ -164,7 +165,7 @@ fn read_structure(host: &mut dyn Host, function: Function, at: u16) -> Option<St
     let mut offset = u64::from(function.read_u32(host, at + cap::OFFSET));
     let mut len_bytes = u64::from(function.read_u32(host, at + cap::LENGTH));
     let mut extra = 0;
-    if kind == cfg_type::SHARED_MEMORY && cap_len >= cap::BYTES_64 {
+    if matches!(kind, cfg_type::SHARED_MEMORY | cfg_type::SWIOTLB) && cap_len >= cap::BYTES_64 {
         offset |= u64::from(function.read_u32(host, at + cap::OFFSET_HI)) << 32;
         len_bytes |= u64::from(function.read_u32(host, at + cap::LENGTH_HI)) << 32;
     } else if kind == cfg_type::NOTIFY && cap_len >= cap::BYTES_WITH_DATA {
@@ -225,6 +226,7 @@ impl Transport for PciTransport {
         loop {
             match self.status(host) {
                 0 => break,
+                GONE => return Err(TransportError::Gone),
                 status if host.now() >= deadline => {
                     return Err(TransportError::ResetTimeout { status });
                 }
@@ -332,6 +334,14 @@ impl Transport for PciTransport {
         let is_it = |found: &&Structure| found.kind == cfg_type::SHARED_MEMORY && found.id == id;
         let found = self.structures.iter().find(is_it)?;
         Some(SharedMemory { address: found.address, len_bytes: found.len_bytes })
+    }
+
+    fn bounce_region(&self) -> Option<SharedMemory> {
+        let is_it = |found: &&Structure| found.kind == cfg_type::SWIOTLB && found.id == bounce::ID;
+        let found = self.structures.iter().find(is_it)?;
+        let is_aligned = found.address.get().is_multiple_of(bounce::ALIGN);
+        (is_aligned && found.len_bytes >= bounce::ALIGN)
+            .then_some(SharedMemory { address: found.address, len_bytes: found.len_bytes })
     }
 
     fn shut_down(&mut self, host: &mut dyn Host) {

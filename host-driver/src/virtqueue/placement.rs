@@ -60,6 +60,19 @@ impl CardWindow {
         Self { next: address.get(), end: address.get().saturating_add(len_bytes) }
     }
 
+    /// What is left, the longer side of it, when `len_bytes` bytes at `address` are somebody else's.
+    #[must_use]
+    pub fn without(self, address: PhysAddr, len_bytes: u64) -> Option<Self> {
+        let (start, end) = (address.get(), address.get().saturating_add(len_bytes));
+        if end <= self.next || self.end <= start {
+            return Some(self);
+        }
+        let below = Self { next: self.next, end: start.max(self.next) };
+        let above = Self { next: end.min(self.end), end: self.end };
+        let longer = if above.end - above.next > below.end - below.next { above } else { below };
+        (longer.next < longer.end).then_some(longer)
+    }
+
     /// `len_bytes` bytes at an address that is `remainder` above a multiple of `align`.
     fn take(
         &mut self,

@@ -18,6 +18,33 @@ pub const F_STATUS: u64 = 1 << 16;
 /// VIRTIO_NET_F_CTRL_VQ (17): there is a control queue.
 pub const F_CTRL_VQ: u64 = 1 << 17;
 
+/// VIRTIO_NET_F_CTRL_RX (18): the control queue takes commands of class [`ctrl::CLASS_RX`].
+pub const F_CTRL_RX: u64 = 1 << 18;
+/// VIRTIO_NET_F_CTRL_MAC_ADDR (23): the control queue sets the address.
+pub const F_CTRL_MAC_ADDR: u64 = 1 << 23;
+
+/// Queue index of the control queue where there is one pair of queues.
+pub const CONTROL_QUEUE: u16 = 2;
+
+/// Control commands: class, command, data of the command; the device answers with one byte.
+/// Virtio 1.4, "Control Virtqueue".
+pub mod ctrl {
+    /// Bytes of class and command.
+    pub const HDR_BYTES: usize = 2;
+    /// Class: receive filtering.
+    pub const CLASS_RX: u8 = 0;
+    /// Promiscuous mode; one byte, 0 off or 1 on.
+    pub const RX_PROMISC: u8 = 0;
+    /// Class: addresses.
+    pub const CLASS_MAC: u8 = 1;
+    /// Sets the address; 6 bytes.
+    pub const MAC_ADDR_SET: u8 = 1;
+    /// Answer: done.
+    pub const OK: u8 = 0;
+    /// Answer: refused.
+    pub const ERR: u8 = 1;
+}
+
 /// Bytes of `struct virtio_net_hdr` without hash report and tunnel fields.
 pub const HDR_BYTES: usize = 12;
 /// Offset of `num_buffers` in the header: 0 when sent, at least 1 when received.

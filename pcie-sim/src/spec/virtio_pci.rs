@@ -23,7 +23,7 @@ pub mod cfg_type {
     pub const SHARED_MEMORY: u8 = 8;
     /// Vendor-specific data.
     pub const VENDOR: u8 = 9;
-    /// Bounce buffer on the card (proposed in 2025).
+    /// Bounce buffer on the card (proposed in 2025): see [`super::bounce`].
     pub const SWIOTLB: u8 = 10;
 }
 
@@ -59,6 +59,21 @@ pub mod cap {
     pub const BYTES_WITH_DATA: u8 = 20;
     /// Bytes of a 64-bit capability.
     pub const BYTES_64: u8 = 24;
+}
+
+/// Bounce buffer on the card: the region that VIRTIO_F_SWIOTLB and VIRTIO_PCI_CAP_SWIOTLB speak of.
+///
+/// The proposal of 2025 gives the capability no layout. Decided for this project: it is a
+/// `struct virtio_pci_cap64` (`cap_len` 24) like that of a shared memory region, `id` [`ID`], with the
+/// BAR, the offset in it and the length, both 64 bits. A driver passes addresses of the region as the CPU
+/// sees them: where the BAR lies, plus the offset, plus the place inside. (A rival proposal has offsets
+/// from the region's start instead; and bit 27 was ANY_LAYOUT before virtio 1.0, which a device that
+/// offers VERSION_1 never means.)
+pub mod bounce {
+    /// `id` of the capability: there is one region.
+    pub const ID: u8 = 0;
+    /// The region's start and length are multiples of this many bytes, a page.
+    pub const ALIGN: u64 = 4096;
 }
 
 /// Bits of `device_status`.

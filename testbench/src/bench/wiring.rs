@@ -118,9 +118,11 @@ impl Bench {
             registers: VtdConfig::default().registers,
             scope: None,
             reserved: vec![windows.low..HOLE_START + (1 << 30), windows.high..u64::MAX],
+            mode: host_driver::IommuMode::default(),
             costs: IommuCosts {
                 map: config.timing.driver_iommu_map,
                 unmap: config.timing.driver_iommu_unmap,
+                ..IommuCosts::default()
             },
         };
         let unit = IommuUnit::bring_up(&mut self.machine, &self.pages, dmar).map_err(|error| {

@@ -1,14 +1,16 @@
 //! VT-d as a kernel runs it: root, context and second-stage tables in host memory, registers through
-//! the bus, queued invalidation, strict.
+//! the bus, queued invalidation, strict or deferred, pages of 4 KiB or 2 MiB, or pass-through.
 //!
 //! Whether translation happens is the platform's fact. So the platform brings a unit up
 //! ([`IommuUnit::bring_up`]) before any driver probes, and from then on a device that is in no domain
 //! cannot reach memory at all.
 //!
-//! Left out: scalable mode, interrupt remapping, superpages, deferred invalidation, tables that the
-//! hardware does not read coherently.
+//! Left out: scalable mode, interrupt remapping, pages of 1 GiB, tables that the hardware does not read
+//! coherently.
 
+mod blocks;
 mod domain;
+pub mod flush;
 pub mod invalidation;
 pub mod iova;
 pub mod page_table;
@@ -28,6 +30,7 @@ use pcie_sim::time::Span;
 use super::{DmaError, zeroed_pages};
 use crate::pages::{PAGE_BYTES, PageError, Pages};
 pub use domain::{Domain, IommuCosts};
+use flush::Deferred;
 use invalidation::{Forget, Queue};
 
 /// How long a command may take before the hardware counts as hung.
@@ -45,6 +48,19 @@ pub struct DmarUnit {
     pub reserved: Vec<Range<u64>>,
     /// What using it costs the CPU.
     pub costs: IommuCosts,
+    /// How devices are served.
+    pub mode: IommuMode,
+}
+
+/// How an IOMMU serves its devices: the operating system's choice, made before any driver probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IommuMode {
+    /// Invalidation waits and is done for many at once; `None`: strict, each unmap waits for its own.
+    pub deferred: Option<Deferred>,
+    /// Use pages of 2 MiB.
+    pub large_pages: bool,
+    /// Devices get pass-through context entries: bus = physical.
+    pub pass_through: bool,
 }
 
 /// Why an IOMMU cannot be used.
@@ -128,7 +144,7 @@ impl IommuUnit {
         pages: &Pages,
         dmar: DmarUnit,
     ) -> Result<Self, IommuError> {
-        let capabilities = check(host, dmar.registers)?;
+        let capabilities = check(host, dmar.registers, dmar.mode)?;
         let root = zeroed_pages(host, pages, PAGE_BYTES)?;
         let queue = match Queue::new(host, pages, dmar.registers) {
             Ok(queue) => Some(queue),
@@ -161,6 +177,31 @@ impl IommuUnit {
     #[must_use]
     pub fn covers(&self, requester: Bdf) -> bool {
         self.0.borrow().dmar.scope.as_ref().is_none_or(|scope| scope.contains(&requester))
+    }
+
+    /// How devices are served.
+    #[must_use]
+    pub fn mode(&self) -> IommuMode {
+        self.0.borrow().dmar.mode
+    }
+
+    /// Lets a device's addresses pass as they are.
+    pub(super) fn attach_pass_through(
+        &self,
+        host: &mut dyn Host,
+        requester: Bdf,
+    ) -> Result<(), IommuError> {
+        let kind = context_entry::TT_PASS_THROUGH;
+        self.0.borrow_mut().attach(host, requester, PhysAddr(0), kind).map(drop)
+    }
+
+    /// Takes a device out of its domain, whatever kind that was.
+    pub(super) fn detach_device(
+        &self,
+        host: &mut dyn Host,
+        requester: Bdf,
+    ) -> Result<(), IommuError> {
+        self.0.borrow_mut().detach(host, requester)
     }
 
     /// Switches translation off and gives the tables back; devices must have left their domains.
@@ -209,7 +250,11 @@ fn take_record(host: &mut dyn Host, record: PhysAddr) -> Option<FaultRecord> {
     })
 }
 
-fn check(host: &mut dyn Host, registers: PhysAddr) -> Result<u64, IommuError> {
+fn check(
+    host: &mut dyn Host,
+    registers: PhysAddr,
+    mode: IommuMode,
+) -> Result<u64, IommuError> {
     let version = host.mmio_read(registers + reg::VER, Width::W32) as u32;
     if version == 0 || version == u32::MAX {
         return Err(IommuError::Absent { registers, version });
@@ -220,6 +265,8 @@ fn check(host: &mut dyn Host, registers: PhysAddr) -> Result<u64, IommuError> {
         (capabilities & cap::SAGAW_48 != 0, "tables of 4 levels"),
         (extended & ecap::QI != 0, "queued invalidation"),
         (extended & ecap::C != 0, "coherent table walks"),
+        (!mode.large_pages || capabilities & cap::SLLPS_2M != 0, "pages of 2 MiB"),
+        (!mode.pass_through || extended & ecap::PT != 0, "pass-through"),
     ];
     match needs.into_iter().find(|(offered, _)| !offered) {
         Some((_, what)) => Err(IommuError::Lacks { what }),
@@ -285,12 +332,13 @@ impl Unit {
         }
     }
 
-    /// Puts a device into a new domain whose topmost table is `top`.
+    /// Puts a device into a new domain whose topmost table is `top`; `kind` is the translation type.
     fn attach(
         &mut self,
         host: &mut dyn Host,
         requester: Bdf,
         top: PhysAddr,
+        kind: u64,
     ) -> Result<u16, IommuError> {
         if self.domains.contains_key(&requester) {
             return Err(IommuError::Busy { requester });
@@ -302,8 +350,7 @@ impl Unit {
         };
         let entry = self.context(host, requester)?;
         let high = context_entry::AW_48 | u64::from(domain) << context_entry::DID_SHIFT;
-        let low =
-            top.get() | context_entry::TT_TRANSLATE << context_entry::TT_SHIFT | context_entry::P;
+        let low = top.get() | kind << context_entry::TT_SHIFT | context_entry::P;
         // The half with the present bit last: the hardware may look at any time.
         host.write(entry + 8, &high.to_le_bytes());
         host.barrier(Barrier::DmaWrite);

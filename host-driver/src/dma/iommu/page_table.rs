@@ -1,9 +1,9 @@
-//! A device's second-stage tables: four levels in host memory, 4-KiB pages.
+//! A device's second-stage tables: four levels in host memory, pages of 4 KiB and 2 MiB.
 //!
 //! The driver remembers in its own memory where each table lies and which entries of a last-level table
 //! are in use, so it never walks the tables it wrote. Tables are given back when the domain goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pcie_sim::address::{BusAddr, PhysAddr};
 use pcie_sim::host::Host;
@@ -30,6 +30,9 @@ pub struct SecondStage {
     /// The last-level table used last: (address / 2 MiB, place in `leaves`).
     last: Option<(u64, usize)>,
     mapped_pages: u64,
+    large_pages: bool,
+    /// Entries above the last level that map 2 MiB each, by address / 2 MiB.
+    large: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -55,8 +58,13 @@ impl Leaf {
 }
 
 impl SecondStage {
-    /// Empty tables; their memory comes from `pages`.
-    pub fn new(host: &mut dyn Host, pages: &Pages) -> Result<Self, PageError> {
+    /// Empty tables; their memory comes from `pages`. With `large_pages` what is aligned and long enough
+    /// gets pages of 2 MiB.
+    pub fn new(
+        host: &mut dyn Host,
+        pages: &Pages,
+        large_pages: bool,
+    ) -> Result<Self, PageError> {
         let top = zeroed_pages(host, pages, PAGE_BYTES)?;
         Ok(Self {
             pages: pages.clone(),
@@ -66,6 +74,8 @@ impl SecondStage {
             leaves: Vec::new(),
             last: None,
             mapped_pages: 0,
+            large_pages,
+            large: BTreeSet::new(),
         })
     }
 
@@ -92,15 +102,23 @@ impl SecondStage {
     ) -> Result<(), PageError> {
         let mut done = 0;
         while done < count {
-            let (at, first, run) = match self.run(host, iova + done * PAGE_BYTES, count - done) {
+            let (from, to) = (iova + done * PAGE_BYTES, page + done * PAGE_BYTES);
+            if self.fits_large(from, to, count - done) {
+                if let Err(error) = self.map_large(host, from, to, direction) {
+                    self.unmap(host, iova, done);
+                    return Err(error);
+                }
+                done += sl_entry::PER_TABLE;
+                continue;
+            }
+            let (at, first, run) = match self.run(host, from, count - done) {
                 Ok(run) => run,
                 Err(error) => {
                     self.unmap(host, iova, done);
                     return Err(error);
                 }
             };
-            let target = page + done * PAGE_BYTES;
-            write_entries(host, self.leaves[at].table, first, run, entry(target, direction));
+            write_entries(host, self.leaves[at].table, first, run, entry(to, direction));
             for (word, mask) in Leaf::bits(first, run) {
                 self.leaves[at].used[word] |= mask;
             }
@@ -116,7 +134,10 @@ impl SecondStage {
         let mut done = 0;
         while done < count {
             let (region, first, run) = split(iova + done * PAGE_BYTES, count - done);
+            let whole = run as u64 == sl_entry::PER_TABLE;
             match self.find(region) {
+                _ if self.large.contains(&region) && whole => done += run as u64,
+                _ if self.large.contains(&region) => return false,
                 Some(at) if self.leaves[at].all_used(first, run) => done += run as u64,
                 _ => return false,
             }
@@ -129,7 +150,10 @@ impl SecondStage {
         let mut done = 0;
         while done < count {
             let (region, first, run) = split(iova + done * PAGE_BYTES, count - done);
-            if let Some(at) = self.find(region) {
+            if self.large.remove(&region) {
+                self.unmap_large(host, region);
+                self.mapped_pages -= sl_entry::PER_TABLE;
+            } else if let Some(at) = self.find(region) {
                 write_entries(host, self.leaves[at].table, first, run, None);
                 for (word, mask) in Leaf::bits(first, run) {
                     self.leaves[at].used[word] &= !mask;
@@ -138,6 +162,36 @@ impl SecondStage {
             }
             done += run as u64;
         }
+    }
+
+    fn fits_large(&self, iova: BusAddr, page: PhysAddr, count: u64) -> bool {
+        let aligned = |address: u64| address.is_multiple_of(1 << sl_entry::shift(2));
+        let long = count >= sl_entry::PER_TABLE;
+        self.large_pages && long && aligned(iova.get()) && aligned(page.get())
+    }
+
+    fn map_large(
+        &mut self,
+        host: &mut dyn Host,
+        iova: BusAddr,
+        page: PhysAddr,
+        direction: Direction,
+    ) -> Result<(), PageError> {
+        let at = self.directory(host, iova)? + sl_entry::index(iova.get(), 2) * sl_entry::BYTES;
+        let value = entry(page, direction).unwrap_or(0) | sl_entry::PS;
+        host.write(at, &value.to_le_bytes());
+        self.large.insert(iova.get() >> sl_entry::shift(2));
+        self.mapped_pages += sl_entry::PER_TABLE;
+        Ok(())
+    }
+
+    /// Puts back what the large page stood in place of: a last-level table, all empty, or nothing.
+    fn unmap_large(&self, host: &mut dyn Host, region: u64) {
+        let iova = region << sl_entry::shift(2);
+        let Some(&directory) = self.inner.get(&(2, iova >> sl_entry::shift(3))) else { return };
+        let table = self.leaf_of.get(&region).map(|&at| self.leaves[at].table);
+        let value = table.map_or(0, |table| table.get() | sl_entry::R | sl_entry::W);
+        host.write(directory + sl_entry::index(iova, 2) * sl_entry::BYTES, &value.to_le_bytes());
     }
 
     /// Gives every table back. The hardware must not use them any more.
@@ -179,6 +233,15 @@ impl SecondStage {
         iova: BusAddr,
         region: u64,
     ) -> Result<usize, PageError> {
+        let directory = self.directory(host, iova)?;
+        let table = self.link(host, directory, iova, 2)?;
+        self.leaves.push(Leaf { table, used: [0; 8] });
+        self.leaf_of.insert(region, self.leaves.len() - 1);
+        Ok(self.leaves.len() - 1)
+    }
+
+    /// The table above the last level for `iova`, made if need be.
+    fn directory(&mut self, host: &mut dyn Host, iova: BusAddr) -> Result<PhysAddr, PageError> {
         let mut table = self.top;
         for level in (2..LEVELS).rev() {
             let key = (level, iova.get() >> sl_entry::shift(level + 1));
@@ -191,10 +254,7 @@ impl SecondStage {
                 }
             };
         }
-        let table = self.link(host, table, iova, 2)?;
-        self.leaves.push(Leaf { table, used: [0; 8] });
-        self.leaf_of.insert(region, self.leaves.len() - 1);
-        Ok(self.leaves.len() - 1)
+        Ok(table)
     }
 
     /// Hangs a new table under the entry for `iova` in `above`, a table of `level`.
