@@ -9,6 +9,8 @@ pub mod blk;
 mod core;
 pub mod net;
 #[cfg(test)]
+mod platform_tests;
+#[cfg(test)]
 mod tests;
 
 use pcie_sim::time::Span;

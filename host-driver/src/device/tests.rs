@@ -14,7 +14,8 @@ use crate::transport::TransportError;
 use crate::virtqueue::Segment;
 use crate::{BlkDone, BlkDriver, BlkOp, BlkRequest, NetDriver, NetEvents};
 
-const BUFFER: PhysAddr = PhysAddr(0x2_0010);
+/// Far up in the heap, where no test's allocations reach.
+const BUFFER: PhysAddr = PhysAddr(0xe0_0010);
 
 fn blk(op: BlkOp, sector: u64, segments: &[Segment]) -> BlkRequest<'_> {
     BlkRequest { op, sector, segments }

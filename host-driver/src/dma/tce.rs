@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use pcie_sim::address::{BusAddr, PhysAddr};
-use pcie_sim::host::{Barrier, Host, Hypercall};
+use pcie_sim::host::{Barrier, Host, Hypercall, Width};
 use pcie_sim::spec::tce;
 
 use super::costs::BackEndCosts;
@@ -34,10 +34,10 @@ pub enum TceTable {
         /// Runs of pages are set by one call for the run, where the hypervisor offers those calls.
         runs: bool,
     },
-    /// It lies in memory, 8 bytes big endian a page, and the hardware sees each store.
+    /// It lies in memory, 8 bytes big endian a page; what was changed there is flushed by a register.
     Memory {
-        /// Where it begins.
-        start: PhysAddr,
+        /// The registers, `pcie_sim::spec::tce::reg`.
+        registers: PhysAddr,
     },
 }
 
@@ -58,8 +58,8 @@ pub struct TceConfig {
 struct Window {
     config: TceConfig,
     space: IovaSpace,
-    /// For entries that are set by a list.
-    list: Option<PhysAddr>,
+    /// The table, or memory for lists of entries for the hypervisor, and its bytes.
+    memory: Option<(PhysAddr, u64)>,
     mapped_pages: u64,
 }
 
@@ -68,20 +68,34 @@ struct Window {
 pub struct TceWindow(Rc<RefCell<Window>>);
 
 impl TceWindow {
-    /// Takes a window into use; all its entries are clear. The list for runs comes from `pages`.
-    pub fn open(pages: &Pages, config: TceConfig) -> Result<Self, DmaError> {
-        let list = match config.table {
-            TceTable::Hypervisor { runs: true, .. } => Some(pages.alloc(PAGE_BYTES, 1)?),
-            _ => None,
+    /// Takes a window into use; all its entries are clear. Lists and tables come from `pages`.
+    pub fn open(host: &mut dyn Host, pages: &Pages, config: TceConfig) -> Result<Self, DmaError> {
+        let memory = match config.table {
+            TceTable::Hypervisor { runs: false, .. } => None,
+            TceTable::Hypervisor { runs: true, .. } => {
+                Some((pages.alloc(PAGE_BYTES, 1)?, PAGE_BYTES))
+            }
+            TceTable::Memory { registers } => {
+                let bytes = config.bytes / PAGE_BYTES * tce::BYTES;
+                let table = zeroed_pages(host, pages, bytes)?;
+                host.barrier(Barrier::DmaWrite);
+                host.mmio_write(registers + tce::reg::TABLE, Width::W64, table.get());
+                Some((table, bytes))
+            }
         };
         let space = IovaSpace::new(config.bytes, &[]);
-        Ok(Self(Rc::new(RefCell::new(Window { config, space, list, mapped_pages: 0 }))))
+        Ok(Self(Rc::new(RefCell::new(Window { config, space, memory, mapped_pages: 0 }))))
     }
 
-    /// Gives the list back.
-    pub fn close(self, pages: &Pages) -> Result<(), DmaError> {
-        match self.0.borrow_mut().list.take() {
-            Some(list) => Ok(pages.free(list, PAGE_BYTES)?),
+    /// Gives the memory back. Of a table in memory the hardware knows nothing any more.
+    pub fn close(self, host: &mut dyn Host, pages: &Pages) -> Result<(), DmaError> {
+        let mut window = self.0.borrow_mut();
+        if let TceTable::Memory { registers } = window.config.table {
+            host.mmio_write(registers + tce::reg::TABLE, Width::W64, 0);
+            host.mmio_write(registers + tce::reg::FLUSH_ALL, Width::W64, 0);
+        }
+        match window.memory.take() {
+            Some((start, bytes)) => Ok(pages.free(start, bytes)?),
             None => Ok(()),
         }
     }
@@ -104,15 +118,11 @@ impl Window {
         to: Option<(PhysAddr, Direction)>,
     ) -> Result<u64, DmaError> {
         match self.config.table {
-            TceTable::Memory { start } => {
-                for nth in 0..count {
-                    let at = start + (ioba / PAGE_BYTES + nth) * tce::BYTES;
-                    host.write(at, &entry(to, nth).to_be_bytes());
-                }
-                host.barrier(Barrier::DmaWrite);
+            TceTable::Memory { registers } => {
+                self.write_table(host, registers, ioba, count, to);
                 Ok(0)
             }
-            TceTable::Hypervisor { liobn, .. } if count > 1 && self.list.is_some() => {
+            TceTable::Hypervisor { liobn, .. } if count > 1 && self.memory.is_some() => {
                 self.set_runs(host, liobn, ioba, count, to)
             }
             TceTable::Hypervisor { liobn, .. } => {
@@ -129,6 +139,28 @@ impl Window {
         }
     }
 
+    fn write_table(
+        &self,
+        host: &mut dyn Host,
+        registers: PhysAddr,
+        ioba: u64,
+        count: u64,
+        to: Option<(PhysAddr, Direction)>,
+    ) {
+        let Some((table, _)) = self.memory else { return };
+        for nth in 0..count {
+            let at = table + (ioba / PAGE_BYTES + nth) * tce::BYTES;
+            host.write(at, &entry(to, nth).to_be_bytes());
+        }
+        host.barrier(Barrier::DmaWrite);
+        if to.is_none() {
+            for nth in 0..count {
+                let page = self.config.base + ioba + nth * PAGE_BYTES;
+                host.mmio_write(registers + tce::reg::FLUSH, Width::W64, page);
+            }
+        }
+    }
+
     fn set_runs(
         &mut self,
         host: &mut dyn Host,
@@ -141,8 +173,8 @@ impl Window {
         while done < count {
             let run = (count - done).min(tce::MOST_PER_CALL);
             let ioba = ioba + done * PAGE_BYTES;
-            let call = match (to, self.list) {
-                (Some(_), Some(list)) => {
+            let call = match (to, self.memory) {
+                (Some(_), Some((list, _))) => {
                     let entries: Vec<u8> =
                         (done..done + run).flat_map(|nth| entry(to, nth).to_be_bytes()).collect();
                     host.write(list, &entries);

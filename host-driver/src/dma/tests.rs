@@ -140,6 +140,7 @@ fn the_platform_and_the_negotiated_feature_choose_the_ops_in_one_place() {
         let facts = DeviceFacts {
             requester: Some(requester),
             access_platform,
+            bounce: Default::default(),
             mask: u64::MAX,
             bypassing_hypervisor: false,
         };

@@ -22,6 +22,8 @@ pub(crate) struct Script {
     pub(crate) no_notify: bool,
     pub(crate) restless_config: bool,
     pub(crate) needs_reset_at_doorbell: bool,
+    pub(crate) answer: u8,
+    pub(crate) no_answer: bool,
 }
 
 #[derive(Default, Clone)]
@@ -44,7 +46,7 @@ pub(crate) struct Card {
     selects: [u32; 2],
     queue_select: u16,
     config_vector: u16,
-    generation: u8,
+    pub(crate) generation: u8,
     pub(crate) queues: Vec<Queue>,
     pub(crate) device_config: Vec<u8>,
     pub(crate) script: Script,
@@ -52,6 +54,7 @@ pub(crate) struct Card {
     cable: VecDeque<Vec<u8>>,
     pub(crate) doorbells: u64,
     pub(crate) blocked_dma: u64,
+    pub(crate) commands: Vec<Vec<u8>>,
 }
 
 impl Card {
@@ -80,6 +83,7 @@ impl Card {
             cable: VecDeque::new(),
             doorbells: 0,
             blocked_dma: 0,
+            commands: Vec::new(),
         }
     }
 
@@ -93,7 +97,8 @@ impl Card {
     pub(crate) fn net() -> Self {
         let mut config = vec![0; net::CONFIG_BYTES];
         config[..6].copy_from_slice(&[2, 0, 0, 0, 0, 7]);
-        Self::new(net::DEVICE_TYPE, net::F_MAC | net::F_MRG_RXBUF, 2, config)
+        let control = net::F_CTRL_VQ | net::F_CTRL_RX | net::F_CTRL_MAC_ADDR;
+        Self::new(net::DEVICE_TYPE, net::F_MAC | net::F_MRG_RXBUF | control, 3, config)
     }
 
     pub(crate) fn read(&mut self, offset: u64, width: Width) -> u64 {
@@ -112,7 +117,7 @@ impl Card {
         }
     }
 
-    fn read_common(&mut self, reg: CommonReg) -> u32 {
+    pub(crate) fn read_common(&mut self, reg: CommonReg) -> u32 {
         let half = |value: u64, select: u32| match select {
             0 => value as u32,
             1 => (value >> 32) as u32,
@@ -159,7 +164,7 @@ impl Card {
         false
     }
 
-    fn write_common(&mut self, reg: CommonReg, value: u32) {
+    pub(crate) fn write_common(&mut self, reg: CommonReg, value: u32) {
         let vector = if self.script.refuse_vectors { NO_VECTOR } else { value as u16 };
         match reg {
             CommonReg::DeviceFeatureSelect => self.selects[0] = value,
@@ -247,6 +252,8 @@ impl Card {
         let (head, chain) = self.next_chain(fabric, index)?;
         let len = if self.queues.len() == 1 {
             self.block(fabric, &chain)
+        } else if index == 2 {
+            self.control(fabric, &chain)
         } else if index == 1 {
             let frame = gather(fabric, &chain);
             self.cable.push_back(frame?);
@@ -259,6 +266,12 @@ impl Card {
         self.queues[index].seen = self.queues[index].seen.wrapping_add(1);
         self.complete(fabric, index, u32::from(head), len);
         Some(())
+    }
+
+    /// Answers a control command.
+    fn control(&mut self, fabric: &mut Fabric, chain: &[SplitDesc]) -> u32 {
+        self.commands.push(gather(fabric, chain).unwrap_or_default());
+        if self.script.no_answer { 0 } else { scatter(fabric, chain, &[self.script.answer]) }
     }
 
     /// The next available chain, not yet taken.
@@ -395,6 +408,31 @@ fn scatter(fabric: &mut Fabric, chain: &[SplitDesc], data: &[u8]) -> u32 {
         done += piece;
     }
     done as u32
+}
+
+/// Where the capability list of the scripted card has room.
+const BOUNCE_CAP: u16 = 0xc0;
+
+impl Card {
+    /// Puts a bounce buffer into the upper half of the card's memory, and offers the feature or not.
+    pub(crate) fn with_bounce(mut self, feature: bool) -> Self {
+        let w = |space: &mut [u8; 256], at: u16, width, value: u64| {
+            put(space, usize::from(at), width, value);
+        };
+        let space = &mut self.config;
+        let half = CARD_MEMORY_BYTES as u64 / 2;
+        w(space, 0xa8 + cap::NEXT, Width::W8, u64::from(BOUNCE_CAP));
+        w(space, BOUNCE_CAP, Width::W8, u64::from(CAP_VENDOR));
+        w(space, BOUNCE_CAP + cap::LEN, Width::W8, u64::from(cap::BYTES_64));
+        w(space, BOUNCE_CAP + cap::CFG_TYPE, Width::W8, u64::from(cfg_type::SWIOTLB));
+        w(space, BOUNCE_CAP + cap::BAR, Width::W8, 2);
+        w(space, BOUNCE_CAP + cap::OFFSET, Width::W32, half);
+        w(space, BOUNCE_CAP + cap::LENGTH, Width::W32, half);
+        if feature {
+            self.offered |= features::SWIOTLB;
+        }
+        self
+    }
 }
 
 fn config_space(device_type: u16) -> [u8; 256] {

@@ -5,16 +5,21 @@
 
 pub(crate) mod card;
 pub(crate) mod flaky;
+pub(crate) mod mmio;
+pub(crate) mod platforms;
 pub(crate) mod vtd;
 
 use std::collections::VecDeque;
 
 use pcie_sim::address::{Bdf, BusAddr, PhysAddr};
-use pcie_sim::host::{Barrier, Bus, Memory, MsiMessage, Vector, Width};
+use pcie_sim::host::{
+    Barrier, Bus, Hypercall, HypercallError, Memory, MsiMessage, Vector, Width,
+};
 use pcie_sim::spec::pci::{command, header};
+use pcie_sim::spec::tce;
 use pcie_sim::time::{Instant, Span};
 
-use crate::dma::iommu::{DmarUnit, IommuCosts, IommuUnit};
+use crate::dma::iommu::{DmarUnit, IommuCosts, IommuMode, IommuUnit};
 use crate::dma::select::{PlatformDma, Translation};
 use crate::pages::Pages;
 use crate::{DriverConfig, PciTransport, ProbeContext};
@@ -28,7 +33,14 @@ pub(crate) const BAR1: u64 = 0xe001_0000;
 pub(crate) const BAR2: u64 = 0x8_0000_0000;
 pub(crate) const CARD_MEMORY_BYTES: usize = 1 << 20;
 pub(crate) const VTD: u64 = 0xfed9_0000;
-const RAM_BYTES: usize = 16 << 20;
+/// Registers of an IOMMU with its table in memory, and the entries of that table.
+pub(crate) const TABLES: u64 = 0xfedb_0000;
+pub(crate) const TABLE_PAGES: u64 = 0x4000;
+/// A virtio-mmio slot.
+pub(crate) const SLOT: u64 = 0xd000_0000;
+/// Its interrupt.
+pub(crate) const LINE: Vector = Vector(77);
+pub(crate) const RAM_BYTES: usize = 16 << 20;
 const CONFIG_COST: Span = Span::from_ns(500);
 
 /// Memory as the card reaches it.
@@ -36,9 +48,179 @@ pub(crate) struct Fabric {
     pub(crate) ram: Vec<u8>,
     pub(crate) card_memory: Vec<u8>,
     pub(crate) vtd: Vtd,
+    pub(crate) bus: BusKind,
+    /// Machine frames behind pseudo-physical ones, where they are not the same.
+    pub(crate) frames: Vec<u64>,
+    free_frame: u64,
+    /// What the CPU has in lines that memory does not have, and the other way round.
+    pub(crate) cache: Option<Cache>,
+    /// DMA that was stopped, or went astray.
+    pub(crate) blocked: u64,
+}
+
+/// What stands between card and RAM, besides VT-d.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) enum BusKind {
+    #[default]
+    Plain,
+    /// RAM at an offset.
+    Offset(u64),
+    /// Entries by page of a window that begins at 0.
+    Tce(std::collections::BTreeMap<u64, u64>),
+    /// A table in memory: where, how many entries.
+    Table(u64, u64),
+    /// Pages that a secure guest has shared.
+    Shared(std::collections::BTreeSet<u64>),
+}
+
+/// A cache that holds what the CPU touched until it is told to let go.
+#[derive(Default)]
+pub(crate) struct Cache {
+    /// Line number to its bytes, and whether the CPU changed them.
+    lines: std::collections::BTreeMap<u64, ([u8; 64], bool)>,
+    uncached: std::collections::BTreeSet<u64>,
 }
 
 impl Fabric {
+    /// Where `bus` leads; `None` is blocked. Within one page.
+    fn route(&mut self, bus: u64, write: bool) -> Option<u64> {
+        let allowed = |entry: u64| entry & if write { tce::WRITE } else { tce::READ } != 0;
+        let page = bus >> 12;
+        match &self.bus {
+            BusKind::Plain => self.vtd.translate(&self.ram, CARD, BusAddr(bus), write),
+            BusKind::Offset(base) => bus.checked_sub(*base),
+            BusKind::Tce(entries) => {
+                let entry = entries.get(&page).copied().filter(|&entry| allowed(entry))?;
+                Some(entry & tce::ADDRESS_MASK | bus & 0xfff)
+            }
+            &BusKind::Table(start, count) => {
+                let at = (start + page * tce::BYTES) as usize;
+                let bytes = (page < count).then(|| &self.ram[at..at + 8])?;
+                let entry = u64::from_be_bytes(bytes.try_into().expect("8 bytes"));
+                allowed(entry).then_some(entry & tce::ADDRESS_MASK | bus & 0xfff)
+            }
+            BusKind::Shared(pages) => pages.contains(&page).then_some(bus),
+        }
+    }
+
+    /// The machine address of a pseudo-physical one.
+    fn machine(&self, address: u64) -> usize {
+        let frame = self.frames.get((address >> 12) as usize).copied();
+        (frame.unwrap_or(address >> 12) << 12 | address & 0xfff) as usize
+    }
+
+    /// The CPU's access to RAM, past caches.
+    fn cpu(&mut self, address: u64, data: &mut [u8], write: bool) {
+        let mut done = 0;
+        while done < data.len() {
+            let at = address + done as u64;
+            let run = (4096 - (at % 4096) as usize).min(data.len() - done);
+            let machine = self.machine(at);
+            copy(&mut self.ram[machine..machine + run], &mut data[done..done + run], write);
+            done += run;
+        }
+    }
+
+    /// The CPU's access to RAM, through its cache.
+    fn cached(&mut self, address: u64, data: &mut [u8], write: bool) {
+        let Some(mut cache) = self.cache.take() else { return self.cpu(address, data, write) };
+        let mut done = 0;
+        while done < data.len() {
+            let at = address + done as u64;
+            let inside = (at % 64) as usize;
+            let run = (64 - inside).min(data.len() - done);
+            let piece = &mut data[done..done + run];
+            if cache.uncached.contains(&(at >> 12)) {
+                self.cpu(at, piece, write);
+            } else {
+                let line = cache.lines.entry(at / 64).or_insert_with(|| {
+                    let mut bytes = [0; 64];
+                    self.cpu(at & !63, &mut bytes, false);
+                    (bytes, false)
+                });
+                copy(&mut line.0[inside..inside + run], piece, write);
+                line.1 |= write;
+            }
+            done += run;
+        }
+        self.cache = Some(cache);
+    }
+
+    /// Writes changed lines back, and forgets them when told to.
+    fn maintain(&mut self, address: u64, len_bytes: u64, forget: bool) {
+        let Some(mut cache) = self.cache.take() else { return };
+        let end = address + len_bytes;
+        for line in address / 64..end.div_ceil(64) {
+            let Some((mut bytes, dirty)) = cache.lines.remove(&line) else { continue };
+            let partly_outside = line * 64 < address || end < line * 64 + 64;
+            if dirty && (!forget || partly_outside) {
+                self.cpu(line * 64, &mut bytes, true);
+            }
+            if !forget {
+                cache.lines.insert(line, (bytes, false));
+            }
+        }
+        self.cache = Some(cache);
+    }
+
+    /// Makes the machine's frames a jumble.
+    pub(crate) fn scatter(&mut self) {
+        let count = (RAM_BYTES / 4096) as u64;
+        // Neighbours lie far apart, and no frame has its own number.
+        self.frames = (0..count).map(|pfn| (pfn * 1237 + 3) % count).collect();
+        self.free_frame = count;
+        self.ram.resize(4 * RAM_BYTES, 0);
+    }
+
+    fn hypercall(&mut self, call: Hypercall) -> Result<u64, HypercallError> {
+        match (call, &mut self.bus) {
+            (Hypercall::PutTce { ioba, tce, .. }, BusKind::Tce(entries)) => {
+                put_tce(entries, ioba >> 12, tce);
+                Ok(0)
+            }
+            (Hypercall::PutTceIndirect { ioba, list, count, .. }, BusKind::Tce(entries)) => {
+                for nth in 0..count {
+                    let at = (list.get() + 8 * nth) as usize;
+                    let entry = self.ram[at..at + 8].try_into().expect("8 bytes");
+                    put_tce(entries, (ioba >> 12) + nth, u64::from_be_bytes(entry));
+                }
+                Ok(0)
+            }
+            (Hypercall::StuffTce { ioba, tce, count, .. }, BusKind::Tce(entries)) => {
+                (0..count).for_each(|nth| put_tce(entries, (ioba >> 12) + nth, tce));
+                Ok(0)
+            }
+            (Hypercall::SharePages { page, pages }, BusKind::Shared(shared)) => {
+                shared.extend((page.get() >> 12)..(page.get() >> 12) + pages);
+                Ok(0)
+            }
+            (Hypercall::UnsharePages { page, pages }, BusKind::Shared(shared)) => {
+                let gone = (page.get() >> 12)..(page.get() >> 12) + pages;
+                shared.retain(|page| !gone.contains(page));
+                Ok(0)
+            }
+            (Hypercall::MachineFrame { pfn }, _) if !self.frames.is_empty() => {
+                Ok(self.frames[pfn as usize])
+            }
+            (Hypercall::ExchangeContiguous { pfn, frames, address_bits }, _)
+                if !self.frames.is_empty() =>
+            {
+                let first = self.free_frame.next_multiple_of(frames.next_power_of_two());
+                let full = (first + frames) << 12 > self.ram.len() as u64;
+                if full || (first + frames) << 12 > 1u64.checked_shl(address_bits).unwrap_or(u64::MAX)
+                {
+                    return Err(HypercallError::NoContiguousFrames { frames, address_bits });
+                }
+                self.free_frame = first + frames;
+                for nth in 0..frames {
+                    self.frames[(pfn + nth) as usize] = first + nth;
+                }
+                Ok(first)
+            }
+            _ => Err(HypercallError::NoHypervisor),
+        }
+    }
+
     /// Runs `f` on each run of bytes from `bus` on, as the card reaches them; `false` when blocked.
     pub(crate) fn dma(&mut self, bus: u64, data: &mut [u8], write: bool) -> bool {
         if (BAR2..BAR2 + CARD_MEMORY_BYTES as u64).contains(&bus) {
@@ -50,13 +232,11 @@ impl Fabric {
         while done < data.len() {
             let at = bus + done as u64;
             let run = (4096 - (at % 4096) as usize).min(data.len() - done);
-            let Some(phys) = self.vtd.translate(&self.ram, CARD, BusAddr(at), write) else {
+            let phys = self.route(at, write).map(|phys| phys as usize);
+            let Some(phys) = phys.filter(|phys| phys + run <= self.ram.len()) else {
+                self.blocked += 1;
                 return false;
             };
-            let phys = phys as usize;
-            if phys + run > self.ram.len() {
-                return false;
-            }
             copy(&mut self.ram[phys..phys + run], &mut data[done..done + run], write);
             done += run;
         }
@@ -70,6 +250,14 @@ impl Fabric {
 
     pub(crate) fn write(&mut self, bus: u64, data: &[u8]) -> bool {
         self.dma(bus, &mut data.to_vec(), true)
+    }
+}
+
+fn put_tce(entries: &mut std::collections::BTreeMap<u64, u64>, page: u64, entry: u64) {
+    if entry & (tce::READ | tce::WRITE) == 0 {
+        entries.remove(&page);
+    } else {
+        entries.insert(page, entry);
     }
 }
 
@@ -88,6 +276,12 @@ pub(crate) struct FakeHost {
     pub(crate) pending: VecDeque<Vector>,
     pub(crate) mmio_reads: u64,
     pub(crate) barriers: Vec<Barrier>,
+    pub(crate) hypercalls: u64,
+    pub(crate) refuse_hypercalls: bool,
+    /// The card was taken out: everything reads as all ones, nothing arrives.
+    pub(crate) gone: bool,
+    /// What a virtio-mmio slot shows instead of a PCI function.
+    pub(crate) slot: mmio::Slot,
     vectors: u16,
     now: Instant,
 }
@@ -99,11 +293,20 @@ impl FakeHost {
                 ram: vec![0; RAM_BYTES],
                 card_memory: vec![0xa5; CARD_MEMORY_BYTES],
                 vtd: Vtd::default(),
+                bus: BusKind::Plain,
+                frames: Vec::new(),
+                free_frame: 0,
+                cache: None,
+                blocked: 0,
             },
             card,
             pending: VecDeque::new(),
             mmio_reads: 0,
             barriers: Vec::new(),
+            hypercalls: 0,
+            refuse_hypercalls: false,
+            gone: false,
+            slot: mmio::Slot::default(),
             vectors: 0,
             now: Instant::ZERO,
         }
@@ -116,7 +319,11 @@ impl FakeHost {
 
     /// Lets the card do what it wants to.
     pub(crate) fn serve(&mut self) {
+        if self.gone {
+            return;
+        }
         let raised = self.card.serve(&mut self.fabric);
+        self.slot.raise(&raised);
         self.pending.extend(raised.into_iter().map(Vector));
     }
 }
@@ -126,13 +333,19 @@ pub(crate) fn pages() -> Pages {
     Pages::new(PhysAddr(1 << 20)..PhysAddr(RAM_BYTES as u64))
 }
 
-/// A running VT-d.
+/// A running VT-d, strict, with pages of 4 KiB.
 pub(crate) fn iommu(host: &mut FakeHost, pages: &Pages) -> IommuUnit {
+    iommu_in(host, pages, IommuMode::default())
+}
+
+/// A running VT-d.
+pub(crate) fn iommu_in(host: &mut FakeHost, pages: &Pages, mode: IommuMode) -> IommuUnit {
     let dmar = DmarUnit {
         registers: PhysAddr(VTD),
         scope: None,
         reserved: Vec::from([0xc000_0000..0xe000_0000, 0xe000_0000..0xfec0_0000]),
         costs: IommuCosts::default(),
+        mode,
     };
     IommuUnit::bring_up(host, pages, dmar).expect("the hardware has what is needed")
 }
@@ -162,13 +375,31 @@ fn get(from: &[u8], at: usize, width: Width) -> u64 {
 
 impl Memory for FakeHost {
     fn read(&mut self, address: PhysAddr, into: &mut [u8]) {
-        let at = address.get() as usize;
-        into.copy_from_slice(&self.fabric.ram[at..at + into.len()]);
+        assert!(address.get() + into.len() as u64 <= RAM_BYTES as u64, "reads outside RAM");
+        self.fabric.cached(address.get(), into, false);
     }
 
     fn write(&mut self, address: PhysAddr, data: &[u8]) {
-        let at = address.get() as usize;
-        self.fabric.ram[at..at + data.len()].copy_from_slice(data);
+        assert!(address.get() + data.len() as u64 <= RAM_BYTES as u64, "writes outside RAM");
+        self.fabric.cached(address.get(), &mut data.to_vec(), true);
+    }
+
+    fn clean(&mut self, address: PhysAddr, len_bytes: u64) {
+        self.fabric.maintain(address.get(), len_bytes, false);
+    }
+
+    fn invalidate(&mut self, address: PhysAddr, len_bytes: u64) {
+        self.fabric.maintain(address.get(), len_bytes, true);
+    }
+
+    fn set_cached(&mut self, address: PhysAddr, len_bytes: u64, cached: bool) {
+        self.fabric.maintain(address.get(), len_bytes, false);
+        self.fabric.maintain(address.get(), len_bytes, true);
+        let pages = (address.get() >> 12)..(address.get() + len_bytes).div_ceil(4096);
+        if let Some(cache) = &mut self.fabric.cache {
+            cache.uncached.retain(|page| !cached || !pages.contains(page));
+            cache.uncached.extend(pages.filter(|_| !cached));
+        }
     }
 
     fn barrier(&mut self, barrier: Barrier) {
@@ -191,8 +422,8 @@ impl Bus for FakeHost {
 
     fn config_read(&mut self, function: Bdf, offset: u16, width: Width) -> u32 {
         self.now += CONFIG_COST;
-        if function != CARD {
-            return u32::MAX;
+        if function != CARD || self.gone {
+            return u32::MAX >> (32 - 8 * width.bytes());
         }
         get(&self.card.config, usize::from(offset), width) as u32
     }
@@ -200,6 +431,9 @@ impl Bus for FakeHost {
     fn config_write(&mut self, function: Bdf, offset: u16, width: Width, value: u32) {
         self.now += CONFIG_COST;
         assert_eq!(function, CARD);
+        if self.gone {
+            return;
+        }
         put(&mut self.card.config, usize::from(offset), width, u64::from(value));
     }
 
@@ -209,6 +443,8 @@ impl Bus for FakeHost {
         assert_eq!(address.get() % width.bytes() as u64, 0, "reads are aligned");
         match address.get() {
             at @ VTD..0xfeda_0000 => self.fabric.vtd.read(at - VTD, width),
+            _ if self.gone => u64::MAX >> (64 - 8 * width.bytes()),
+            at @ SLOT..0xd000_1000 => self.slot.read(&mut self.card, at - SLOT, width),
             at @ BAR0..BAR1 => self.card.read(at - BAR0, width),
             at @ BAR1..0xe002_0000 => get(&self.card.msix_table, (at - BAR1) as usize, width),
             at if at >= BAR2 => get(&self.fabric.card_memory, (at - BAR2) as usize, width),
@@ -221,6 +457,17 @@ impl Bus for FakeHost {
         match address.get() {
             at @ VTD..0xfeda_0000 => {
                 self.fabric.vtd.write(&mut self.fabric.ram, at - VTD, width, value);
+            }
+            at @ TABLES..0xfee0_0000 => {
+                if at == TABLES + tce::reg::TABLE {
+                    self.fabric.bus = BusKind::Table(value, TABLE_PAGES);
+                }
+            }
+            _ if self.gone => {}
+            at @ SLOT..0xd000_1000 => {
+                if self.slot.write(&mut self.card, at - SLOT, width, value) {
+                    self.serve();
+                }
             }
             at @ BAR0..BAR1 => {
                 if self.card.write(at - BAR0, width, value) {
@@ -235,8 +482,20 @@ impl Bus for FakeHost {
     }
 
     fn mmio_write_combined(&mut self, address: PhysAddr, data: &[u8]) {
+        if self.gone {
+            return;
+        }
         let at = (address.get() - BAR2) as usize;
         self.fabric.card_memory[at..at + data.len()].copy_from_slice(data);
+    }
+
+    fn hypercall(&mut self, call: Hypercall) -> Result<u64, HypercallError> {
+        self.now += Span::from_us(1);
+        self.hypercalls += 1;
+        if self.refuse_hypercalls {
+            return Err(HypercallError::Parameter(0));
+        }
+        self.fabric.hypercall(call)
     }
 
     fn allocate_message(&mut self) -> Option<(Vector, MsiMessage)> {

@@ -13,6 +13,7 @@ pub(crate) const CAPABILITIES: u64 = cap::ND_16_BIT
     | cap::SAGAW_48
     | 47 << cap::MGAW_SHIFT
     | cap::PSI
+    | cap::SLLPS_2M
     | 9 << cap::MAMV_SHIFT
     | (FAULT_OFFSET / 16) << cap::FRO_SHIFT;
 
@@ -40,7 +41,7 @@ impl Vtd {
         match offset {
             reg::VER => 0x10,
             reg::CAP => CAPABILITIES,
-            reg::ECAP => ecap::C | ecap::QI,
+            reg::ECAP => ecap::C | ecap::QI | ecap::PT,
             reg::GSTS => u64::from(self.status),
             reg::FSTS if self.record[1] & frcd::F != 0 => u64::from(fsts::PPF),
             FAULT_OFFSET => self.record[0],
@@ -135,6 +136,9 @@ impl Vtd {
             return Err(fault::CONTEXT_NOT_PRESENT);
         }
         assert_eq!(high & context_entry::AW_MASK, context_entry::AW_48);
+        if low >> context_entry::TT_SHIFT & 3 == context_entry::TT_PASS_THROUGH {
+            return Ok(at.get() & !0xfff | sl_entry::R | sl_entry::W);
+        }
         let domain = high >> context_entry::DID_SHIFT & 0xffff;
         let key = (domain, at.get() >> 12);
         if let Some(&entry) = self.cache.get(&key) {
@@ -153,6 +157,10 @@ pub(crate) fn walk(ram: &[u8], top: u64, at: u64) -> u64 {
     let mut table = top;
     for level in (1..=4).rev() {
         let entry = word(ram, table + sl_entry::index(at, level) * sl_entry::BYTES);
+        if level == 2 && entry & sl_entry::PS != 0 {
+            let page = sl_entry::index(at, 1) << 12;
+            return entry & !sl_entry::PS | page;
+        }
         if level == 1 || entry & (sl_entry::R | sl_entry::W) == 0 {
             return if entry & (sl_entry::R | sl_entry::W) == 0 { 0 } else { entry };
         }
@@ -171,7 +179,11 @@ pub(crate) fn all_entries(ram: &[u8], top: u64) -> BTreeMap<u64, u64> {
                 continue;
             }
             let page = base << 9 | nth;
-            if level == 1 {
+            if level == 2 && entry & sl_entry::PS != 0 {
+                for small in 0..sl_entry::PER_TABLE {
+                    found.insert(page << 9 | small, entry & !sl_entry::PS | small << 12);
+                }
+            } else if level == 1 {
                 found.insert(page, entry);
             } else {
                 visit(ram, entry & sl_entry::ADDRESS_MASK, level - 1, page, found);

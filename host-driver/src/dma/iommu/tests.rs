@@ -192,6 +192,7 @@ fn where_no_iommu_answers_none_is_brought_up() {
         scope: None,
         reserved: Vec::new(),
         costs: IommuCosts::default(),
+        mode: IommuMode::default(),
     };
     let result = IommuUnit::bring_up(&mut host, &pages, dmar);
     assert!(matches!(result, Err(IommuError::Absent { version: u32::MAX, .. })));
