@@ -57,7 +57,12 @@ impl Pages {
         let start = range.start.get().next_multiple_of(PAGE_BYTES);
         let end = range.end.get() / PAGE_BYTES * PAGE_BYTES;
         let free = if start < end { BTreeMap::from([(start, end)]) } else { BTreeMap::new() };
-        Self(Rc::new(RefCell::new(Free { whole: start..end, free, used: BTreeMap::new(), in_use: 0 })))
+        Self(Rc::new(RefCell::new(Free {
+            whole: start..end,
+            free,
+            used: BTreeMap::new(),
+            in_use: 0,
+        })))
     }
 
     /// Contiguous pages for at least `bytes` bytes, aligned to `align` (a power of two; at least a page

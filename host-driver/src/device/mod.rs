@@ -164,7 +164,9 @@ pub enum ProbeError {
         status: u8,
     },
     /// The device offers VIRTIO_F_SWIOTLB and has no region for it: the device is in error.
-    #[error("the device offers VIRTIO_F_SWIOTLB without a bounce buffer (no VIRTIO_PCI_CAP_SWIOTLB)")]
+    #[error(
+        "the device offers VIRTIO_F_SWIOTLB without a bounce buffer (no VIRTIO_PCI_CAP_SWIOTLB)"
+    )]
     NoBounceRegion,
     /// The device needs a reset before it has even started.
     #[error("the device asks for a reset while it is being set up")]

@@ -144,7 +144,16 @@ impl NetDriver {
         let free_headers = (0..headers).rev().collect();
         let tokens = vec![0; usize::from(headers)];
         let held = vec![false; usize::from(options.receive_buffers)];
-        let mut driver = Self { core, options, identity, buffers, free_headers, tokens, held, control: ControlState::default() };
+        let mut driver = Self {
+            core,
+            options,
+            identity,
+            buffers,
+            free_headers,
+            tokens,
+            held,
+            control: ControlState::default(),
+        };
         match driver.go(host) {
             Ok(()) => Ok(driver),
             Err(error) => {

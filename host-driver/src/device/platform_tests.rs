@@ -7,13 +7,13 @@ use pcie_sim::spec::{features, net as net_spec};
 use proptest::prelude::*;
 
 use super::*;
-use crate::transport::Transport;
 use crate::dma::debug::Finding;
 use crate::dma::noncoherent::MaintenanceStep;
 use crate::dma::select::Coherence;
 use crate::testing::card::Card;
 use crate::testing::platforms::{ALL, Bench, Kind};
 use crate::testing::{BAR2, CARD_MEMORY_BYTES, FakeHost, LINE, SLOT, pages};
+use crate::transport::Transport;
 use crate::transport::TransportError;
 use crate::virtqueue::Segment;
 use crate::{
@@ -168,16 +168,19 @@ fn adding_until_nothing_goes_any_more_and_going_on_works_on_every_host() {
 fn an_exhausted_pool_is_an_error_that_the_driver_survives() {
     let mut bench = Bench::new(Kind::Swiotlb, Card::blk());
     bench.host.card.script.hold = true;
-    let context = bench.context(DriverConfig { indirect: Indirect::Always, ..DriverConfig::default() });
+    let context =
+        bench.context(DriverConfig { indirect: Indirect::Always, ..DriverConfig::default() });
     let host = &mut bench.host;
     let mut driver = BlkDriver::probe(host, context).expect("the card is good");
     assert_eq!(driver.geometry().size_max, 256 << 10, "one segment of the pool");
-    let big = Segment { address: BUFFER, len: 256 << 10 };
-    let write = |segments| BlkRequest { op: BlkOp::Read, sector: 0, segments };
     let mut last = Ok(());
+    let mut nth = 0;
     while last.is_ok() {
+        let segments = [Segment { address: BUFFER + nth * 0x8000, len: 64 * 512 }];
+        let read = BlkRequest { op: BlkOp::Read, sector: 0, segments: &segments };
+        nth += 1;
         let live = driver.dma_debug().map_or(0, |debug| debug.live());
-        last = driver.submit(host, &write(&[Segment { len: 64 * 512, ..big }]), 0);
+        last = driver.submit(host, &read, 0);
         if last.is_err() {
             assert_eq!(driver.dma_debug().map_or(0, |debug| debug.live()), live, "unwound");
         }
@@ -226,7 +229,9 @@ fn a_card_that_is_taken_out_in_flight_leaves_nothing_behind_on_any_host() {
         driver.kick(host);
         host.gone = true;
         let deadline = host.soon();
-        assert!(driver.wait(host, deadline).is_err() || driver.poll(host, &mut Vec::new()).is_err());
+        assert!(
+            driver.wait(host, deadline).is_err() || driver.poll(host, &mut Vec::new()).is_err()
+        );
         let removed = driver.remove(host).expect("what is gone needs no reset");
         assert!(removed.gone);
         assert_eq!(removed.unfinished, [5, 6], "{kind:?}");
@@ -542,8 +547,15 @@ fn a_virtio_mmio_slot_fills_later_and_the_same_driver_runs_on_it() {
             let back = write_and_read(&mut host, &mut driver, pattern);
             assert_eq!(back, vec![pattern; SECTORS as usize]);
         }
-        let acknowledged = host.slot.acknowledged;
-        assert_eq!(acknowledged, u32::from(completion == CompletionMode::Interrupt));
+        host.card.script.hold = true;
+        submit(&mut host, &mut driver, BlkOp::Read, 0).expect("room");
+        driver.kick(&mut host);
+        host.card.script.hold = false;
+        if completion == CompletionMode::Interrupt {
+            let deadline = host.soon();
+            assert_eq!(driver.wait(&mut host, deadline), Ok(true));
+            assert_eq!((host.slot.acknowledged, host.slot.status), (1, 0), "the line is let go");
+        }
         let removed = driver.remove(&mut host).expect("nothing is left");
         assert_eq!((removed.findings, pages.in_use_bytes()), (vec![], 0));
     }

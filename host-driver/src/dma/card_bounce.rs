@@ -9,6 +9,7 @@
 //! pays by MMIO instead. Where the region lies is in `pcie_sim::spec::virtio_pci`, "Bounce buffer on the
 //! card". What lies in the region is not ordered or translated by the platform.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use pcie_sim::address::{BusAddr, PhysAddr};
@@ -28,6 +29,8 @@ pub struct CardBounce {
     region: SharedMemory,
     /// Units of the region; the space counts them as pages. Unit 0 is never given out.
     space: IovaSpace,
+    /// Offset in the region, and log2 of the units, of what is given out.
+    live: BTreeMap<u64, u32>,
     used_bytes: u64,
     counts: OpsCounts,
 }
@@ -38,7 +41,7 @@ impl CardBounce {
     pub fn new(region: SharedMemory) -> Self {
         let units = region.len_bytes / UNIT_BYTES;
         let space = IovaSpace::new(units * PAGE_BYTES, &[]);
-        Self { region, space, used_bytes: 0, counts: OpsCounts::default() }
+        Self { region, space, live: BTreeMap::new(), used_bytes: 0, counts: OpsCounts::default() }
     }
 
     /// Whether a bus address lies in the region.
@@ -62,20 +65,26 @@ impl CardBounce {
         let order = order_of(bytes);
         let Some(at) = self.space.alloc(order) else {
             let free_bytes = self.space.free_pages() * UNIT_BYTES;
-            return Err(DmaError::PoolFull { bytes, free_bytes, pool_bytes: self.region.len_bytes });
+            return Err(DmaError::PoolFull {
+                bytes,
+                free_bytes,
+                pool_bytes: self.region.len_bytes,
+            });
         };
         self.used_bytes += UNIT_BYTES << order;
-        Ok(self.region.address + at.get() / PAGE_BYTES * UNIT_BYTES)
+        let offset = at.get() / PAGE_BYTES * UNIT_BYTES;
+        self.live.insert(offset, order);
+        Ok(self.region.address + offset)
     }
 
     fn give_back(&mut self, bus: BusAddr, bytes: u64) -> Result<(), DmaError> {
         let order = order_of(bytes);
-        let block = UNIT_BYTES << order;
         let offset = bus.get().wrapping_sub(self.region.address.get());
-        if !self.contains(bus) || !offset.is_multiple_of(block) || self.used_bytes < block {
+        if self.live.get(&offset) != Some(&order) {
             return Err(DmaError::NotMapped { address: bus, bytes });
         }
-        self.used_bytes -= block;
+        self.live.remove(&offset);
+        self.used_bytes -= UNIT_BYTES << order;
         self.space.free(BusAddr(offset / UNIT_BYTES * PAGE_BYTES), order);
         Ok(())
     }

@@ -20,7 +20,9 @@ use pcie_sim::host::{
 };
 use pcie_sim::time::{Instant, Span};
 
-use super::{Coherent, CpuView, Direction, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place};
+use super::{
+    Coherent, CpuView, Direction, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place,
+};
 use crate::pages::{PAGE_BYTES, Pages};
 
 /// More findings than these are counted but not kept.
@@ -94,7 +96,9 @@ pub enum Finding {
         mapped_at: Place,
     },
     /// A buffer went to the card without its cache lines being written back, on a host that needs it.
-    #[error("{address} (+{bytes} bytes) went to the card with its cache lines not cleaned, mapped at {mapped_at}")]
+    #[error(
+        "{address} (+{bytes} bytes) went to the card with its cache lines not cleaned, mapped at {mapped_at}"
+    )]
     NotCleaned {
         /// Where.
         address: PhysAddr,
@@ -104,7 +108,9 @@ pub enum Finding {
         mapped_at: Place,
     },
     /// The CPU got a buffer back with stale cache lines, on a host that needs them invalidated.
-    #[error("{address} (+{bytes} bytes) came back from the card with its cache lines not invalidated, mapped at {mapped_at}")]
+    #[error(
+        "{address} (+{bytes} bytes) came back from the card with its cache lines not invalidated, mapped at {mapped_at}"
+    )]
     NotInvalidated {
         /// Where.
         address: PhysAddr,
@@ -525,7 +531,8 @@ impl Memory for Watched<'_> {
     }
 
     fn invalidate(&mut self, address: PhysAddr, len_bytes: u64) {
-        self.debug.0.borrow_mut().maintenance.invalidated = address.get()..address.get() + len_bytes;
+        self.debug.0.borrow_mut().maintenance.invalidated =
+            address.get()..address.get() + len_bytes;
         self.host.invalidate(address, len_bytes);
     }
 

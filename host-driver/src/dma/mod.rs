@@ -26,6 +26,8 @@
 //! }
 //! ```
 
+#[cfg(test)]
+mod backend_tests;
 pub mod card_bounce;
 pub mod costs;
 pub mod debug;
@@ -38,9 +40,9 @@ pub mod select;
 pub mod slots;
 pub mod swiotlb;
 pub mod tce;
-pub mod xen;
 #[cfg(test)]
 mod tests;
+pub mod xen;
 
 use std::ops::Range;
 use std::panic::Location;
@@ -124,7 +126,9 @@ pub enum DmaError {
     #[error("this platform has no DMA API, which ACCESS_PLATFORM asks for")]
     NoDmaApi,
     /// The bounce buffers are all in use. It will go once something is unmapped.
-    #[error("no bounce buffer for {bytes} bytes is free: {free_bytes} bytes are left of {pool_bytes}")]
+    #[error(
+        "no bounce buffer for {bytes} bytes is free: {free_bytes} bytes are left of {pool_bytes}"
+    )]
     PoolFull {
         /// Bytes asked for.
         bytes: u64,
@@ -407,12 +411,7 @@ impl Dma {
 
     /// Lets the CPU look at some bytes of a mapped buffer, counted from its start; what lies beyond
     /// the mapping is left out.
-    pub fn sync_part_for_cpu(
-        &mut self,
-        host: &mut dyn Host,
-        mapping: &Mapping,
-        part: Range<u64>,
-    ) {
+    pub fn sync_part_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
         self.stats.syncs += 1;
         let part = within(mapping, part);
         if !part.is_empty() {

@@ -16,9 +16,7 @@ use std::ops::Range;
 
 use pcie_sim::host::Host;
 
-use super::{
-    Coherent, CpuView, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place,
-};
+use super::{Coherent, CpuView, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place};
 use crate::pages::PAGE_BYTES;
 
 /// A step that a faulty platform leaves out, to show what comes of it.

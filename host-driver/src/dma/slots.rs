@@ -199,11 +199,7 @@ impl SlotPool {
 
     /// Gives a buffer a place in the pool and copies it there, whatever the direction: a card that
     /// writes less than the whole buffer must not leave another buffer's old content in the rest.
-    pub fn map(
-        &mut self,
-        host: &mut dyn Host,
-        request: &MapRequest,
-    ) -> Result<Mapping, DmaError> {
+    pub fn map(&mut self, host: &mut dyn Host, request: &MapRequest) -> Result<Mapping, DmaError> {
         host.spend(self.costs.bounce_slot);
         let offset = request.buffer.get() & self.min_align_mask;
         let align = self.min_align_mask + 1;

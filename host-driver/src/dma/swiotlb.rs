@@ -18,9 +18,7 @@ use pcie_sim::host::{Host, Hypercall};
 use super::costs::BackEndCosts;
 use super::direct::Direct;
 use super::slots::{SEGMENT_BYTES, SlotPool};
-use super::{
-    Coherent, CpuView, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place, zero,
-};
+use super::{Coherent, CpuView, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place, zero};
 use crate::pages::{PAGE_BYTES, Pages};
 
 /// How a pool is made.
@@ -139,7 +137,13 @@ impl Swiotlb {
     #[must_use]
     pub fn new(pool: &SwiotlbPool, pages: Pages, mask: u64) -> Self {
         let forced = pool.is_forced();
-        Self { pool: pool.clone(), direct: Direct::new(pages, mask), mask, forced, bounced_bytes: 0 }
+        Self {
+            pool: pool.clone(),
+            direct: Direct::new(pages, mask),
+            mask,
+            forced,
+            bounced_bytes: 0,
+        }
     }
 
     fn reaches(&self, bus: BusAddr, bytes: u64) -> Result<(), DmaError> {

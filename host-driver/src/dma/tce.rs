@@ -9,6 +9,7 @@
 //! The window belongs to the bus and outlives its devices. What a hypercall costs is the machine's fact.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -60,6 +61,8 @@ struct Window {
     space: IovaSpace,
     /// The table, or memory for lists of entries for the hypervisor, and its bytes.
     memory: Option<(PhysAddr, u64)>,
+    /// First page's place in the window, and pages, of what is mapped.
+    live: BTreeMap<u64, u64>,
     mapped_pages: u64,
 }
 
@@ -84,7 +87,13 @@ impl TceWindow {
             }
         };
         let space = IovaSpace::new(config.bytes, &[]);
-        Ok(Self(Rc::new(RefCell::new(Window { config, space, memory, mapped_pages: 0 }))))
+        Ok(Self(Rc::new(RefCell::new(Window {
+            config,
+            space,
+            memory,
+            live: BTreeMap::new(),
+            mapped_pages: 0,
+        }))))
     }
 
     /// Gives the memory back. Of a table in memory the hardware knows nothing any more.
@@ -231,6 +240,7 @@ impl Tce {
             Ok(calls) => {
                 self.hypercalls += calls;
                 window.mapped_pages += count;
+                window.live.insert(ioba.get(), count);
                 Ok(bus)
             }
             Err(error) => {
@@ -250,10 +260,11 @@ impl Tce {
         let offset = inside % PAGE_BYTES;
         let (count, order) = span_of(offset, bytes);
         let ioba = inside - offset;
-        if ioba + count * PAGE_BYTES > window.config.bytes || window.mapped_pages < count {
+        if window.live.get(&ioba) != Some(&count) {
             return Err(not_mapped);
         }
         self.hypercalls += window.set(host, ioba, count, None)?;
+        window.live.remove(&ioba);
         window.mapped_pages -= count;
         window.space.free(BusAddr(ioba), order);
         Ok(())

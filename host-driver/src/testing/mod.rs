@@ -12,9 +12,7 @@ pub(crate) mod vtd;
 use std::collections::VecDeque;
 
 use pcie_sim::address::{Bdf, BusAddr, PhysAddr};
-use pcie_sim::host::{
-    Barrier, Bus, Hypercall, HypercallError, Memory, MsiMessage, Vector, Width,
-};
+use pcie_sim::host::{Barrier, Bus, Hypercall, HypercallError, Memory, MsiMessage, Vector, Width};
 use pcie_sim::spec::pci::{command, header};
 use pcie_sim::spec::tce;
 use pcie_sim::time::{Instant, Span};
@@ -207,7 +205,8 @@ impl Fabric {
             {
                 let first = self.free_frame.next_multiple_of(frames.next_power_of_two());
                 let full = (first + frames) << 12 > self.ram.len() as u64;
-                if full || (first + frames) << 12 > 1u64.checked_shl(address_bits).unwrap_or(u64::MAX)
+                if full
+                    || (first + frames) << 12 > 1u64.checked_shl(address_bits).unwrap_or(u64::MAX)
                 {
                     return Err(HypercallError::NoContiguousFrames { frames, address_bits });
                 }

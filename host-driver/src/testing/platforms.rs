@@ -70,8 +70,8 @@ impl Bench {
         };
         let mut host = FakeHost::new(card);
         let pages = pages();
-        let mut platform = PlatformDma::default();
-        platform.translation = translation(kind, &mut host, &pages);
+        let translation = translation(kind, &mut host, &pages);
+        let mut platform = PlatformDma { translation, ..PlatformDma::default() };
         let pool = |shared| SwiotlbConfig {
             bytes: 2 << 20,
             forced: true,
@@ -98,8 +98,7 @@ impl Bench {
 
     /// What a probe needs.
     pub(crate) fn context(&mut self, config: DriverConfig) -> ProbeContext {
-        let transport =
-            Box::new(PciTransport::open(&mut self.host, CARD).expect("a virtio card"));
+        let transport = Box::new(PciTransport::open(&mut self.host, CARD).expect("a virtio card"));
         let bounce_hint_bytes = if self.kind == Kind::Hint { 1024 } else { 0 };
         ProbeContext {
             transport,

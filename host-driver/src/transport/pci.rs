@@ -8,12 +8,13 @@ use pcie_sim::address::{Bdf, PhysAddr};
 use pcie_sim::host::{Host, Vector, Width};
 use pcie_sim::spec::pci::{command, header};
 use pcie_sim::spec::virtio_pci::{
-    COMMON_CFG_BYTES, CommonReg, DEVICE_ID_BASE, NO_VECTOR, VENDOR_ID, bounce, cap,
-    cfg_type,
+    COMMON_CFG_BYTES, CommonReg, DEVICE_ID_BASE, NO_VECTOR, VENDOR_ID, bounce, cap, cfg_type,
 };
 use pcie_sim::time::Span;
 
-use super::{ActiveQueue, ConfigWidth, Event, GONE, QueueSetup, SharedMemory, Transport, TransportError};
+use super::{
+    ActiveQueue, ConfigWidth, Event, GONE, QueueSetup, SharedMemory, Transport, TransportError,
+};
 use crate::pci::{Function, Msix};
 use crate::virtqueue::notify::Doorbell;
 

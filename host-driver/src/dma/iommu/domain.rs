@@ -119,12 +119,7 @@ impl Domain {
     }
 
     /// Addresses for 2^`order` pages; what waits for its flush is flushed for them if need be.
-    fn take(
-        &mut self,
-        host: &mut dyn Host,
-        order: u32,
-        bytes: u64,
-    ) -> Result<BusAddr, DmaError> {
+    fn take(&mut self, host: &mut dyn Host, order: u32, bytes: u64) -> Result<BusAddr, DmaError> {
         if let Some(iova) = self.space.alloc(order) {
             return Ok(iova);
         }

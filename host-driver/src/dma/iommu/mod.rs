@@ -250,11 +250,7 @@ fn take_record(host: &mut dyn Host, record: PhysAddr) -> Option<FaultRecord> {
     })
 }
 
-fn check(
-    host: &mut dyn Host,
-    registers: PhysAddr,
-    mode: IommuMode,
-) -> Result<u64, IommuError> {
+fn check(host: &mut dyn Host, registers: PhysAddr, mode: IommuMode) -> Result<u64, IommuError> {
     let version = host.mmio_read(registers + reg::VER, Width::W32) as u32;
     if version == 0 || version == u32::MAX {
         return Err(IommuError::Absent { registers, version });

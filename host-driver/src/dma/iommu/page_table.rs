@@ -60,11 +60,7 @@ impl Leaf {
 impl SecondStage {
     /// Empty tables; their memory comes from `pages`. With `large_pages` what is aligned and long enough
     /// gets pages of 2 MiB.
-    pub fn new(
-        host: &mut dyn Host,
-        pages: &Pages,
-        large_pages: bool,
-    ) -> Result<Self, PageError> {
+    pub fn new(host: &mut dyn Host, pages: &Pages, large_pages: bool) -> Result<Self, PageError> {
         let top = zeroed_pages(host, pages, PAGE_BYTES)?;
         Ok(Self {
             pages: pages.clone(),
