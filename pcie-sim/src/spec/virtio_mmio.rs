@@ -136,3 +136,22 @@ impl MmioReg {
             .map_or(MmioAccess::Wo, |&(.., access)| access)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_are_in_order_aligned_and_below_the_device_configuration() {
+        for pair in REGISTERS.windows(2) {
+            assert!(pair[0].1 < pair[1].1);
+        }
+        for &(register, offset, access) in REGISTERS {
+            assert!(offset % 4 == 0 && u64::from(offset) < CONFIG);
+            assert_eq!(MmioReg::at(register.offset()), Some(register));
+            assert_eq!(register.access(), access);
+        }
+        assert_eq!(MAGIC.to_le_bytes(), *b"virt");
+        assert_eq!(MmioReg::at(0x3c), None);
+    }
+}
