@@ -8,141 +8,28 @@
 //! Each finding names the line that made the mapping. A mapping error that nobody looks at needs no
 //! finding: it is an `Err`, and ignoring one does not compile here.
 
+mod finding;
+mod watched;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
-use pcie_sim::address::{Bdf, BusAddr, PhysAddr};
-use pcie_sim::host::{
-    Barrier, Bus, Host, Hypercall, HypercallError, Memory, MsiMessage, Vector, Width,
-};
-use pcie_sim::time::{Instant, Span};
+use pcie_sim::address::{BusAddr, PhysAddr};
+use pcie_sim::host::Host;
 
 use super::{
     Coherent, CpuView, Direction, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place,
 };
 use crate::pages::{PAGE_BYTES, Pages};
 
+pub use finding::Finding;
+pub use watched::Watched;
+
 /// More findings than these are counted but not kept.
 const KEPT: usize = 1000;
-
-/// A misuse of the DMA API. `mapped_at` is the line that made the mapping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Finding {
-    /// A streaming mapping outlives its device.
-    #[error("leaked: {bus} (+{bytes} bytes, {direction:?}), mapped at {mapped_at}")]
-    Leak {
-        /// What the card was told.
-        bus: BusAddr,
-        /// Length in bytes.
-        bytes: u64,
-        /// Its direction.
-        direction: Direction,
-        /// Who mapped it.
-        mapped_at: Place,
-    },
-    /// Coherent memory outlives its device.
-    #[error("leaked: {bytes} bytes of coherent memory at {bus}, allocated at {mapped_at}")]
-    CoherentLeak {
-        /// What the card was told.
-        bus: BusAddr,
-        /// Length in bytes.
-        bytes: u64,
-        /// Who allocated it.
-        mapped_at: Place,
-    },
-    /// Something is unmapped that is not mapped.
-    #[error("unmapped, but not mapped: {bus} (+{bytes} bytes)")]
-    NotMapped {
-        /// What the card was told.
-        bus: BusAddr,
-        /// Length in bytes.
-        bytes: u64,
-    },
-    /// Unmapped with another length than mapped.
-    #[error("{bus} is unmapped with {unmapped_bytes} bytes, mapped with {bytes} at {mapped_at}")]
-    WrongLength {
-        /// What the card was told.
-        bus: BusAddr,
-        /// Length when mapped.
-        bytes: u64,
-        /// Length when unmapped.
-        unmapped_bytes: u64,
-        /// Who mapped it.
-        mapped_at: Place,
-    },
-    /// Unmapped with another direction than mapped.
-    #[error("{bus} is unmapped as {unmapped:?}, mapped as {direction:?} at {mapped_at}")]
-    WrongDirection {
-        /// What the card was told.
-        bus: BusAddr,
-        /// Direction when mapped.
-        direction: Direction,
-        /// Direction when unmapped.
-        unmapped: Direction,
-        /// Who mapped it.
-        mapped_at: Place,
-    },
-    /// Memory that the page allocator never had: a buffer on the stack. The map was refused.
-    #[error("{address} (+{bytes} bytes) is no heap memory, mapped at {mapped_at}")]
-    NotHeap {
-        /// Where.
-        address: PhysAddr,
-        /// Length in bytes.
-        bytes: u64,
-        /// Who wanted it mapped.
-        mapped_at: Place,
-    },
-    /// A buffer went to the card without its cache lines being written back, on a host that needs it.
-    #[error(
-        "{address} (+{bytes} bytes) went to the card with its cache lines not cleaned, mapped at {mapped_at}"
-    )]
-    NotCleaned {
-        /// Where.
-        address: PhysAddr,
-        /// Length in bytes.
-        bytes: u64,
-        /// Who mapped it.
-        mapped_at: Place,
-    },
-    /// The CPU got a buffer back with stale cache lines, on a host that needs them invalidated.
-    #[error(
-        "{address} (+{bytes} bytes) came back from the card with its cache lines not invalidated, mapped at {mapped_at}"
-    )]
-    NotInvalidated {
-        /// Where.
-        address: PhysAddr,
-        /// Length in bytes.
-        bytes: u64,
-        /// Who mapped it.
-        mapped_at: Place,
-    },
-    /// Coherent memory stayed cached, on a host where it must not be.
-    #[error("{bytes} bytes of coherent memory at {bus} stayed cached, allocated at {mapped_at}")]
-    CoherentCached {
-        /// What the card was told.
-        bus: BusAddr,
-        /// Length in bytes.
-        bytes: u64,
-        /// Who allocated it.
-        mapped_at: Place,
-    },
-    /// The CPU touches a buffer that the card owns.
-    #[error("the CPU {} {address} (+{bytes} bytes) while the card owns it, mapped at {mapped_at}",
-            if *write { "writes" } else { "reads" })]
-    CpuAccess {
-        /// Where.
-        address: PhysAddr,
-        /// How much.
-        bytes: u64,
-        /// A write (else a read).
-        write: bool,
-        /// Who mapped it.
-        mapped_at: Place,
-    },
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Live {
@@ -491,106 +378,5 @@ impl DmaApi for Checked {
     fn close(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
         self.debug.0.borrow_mut().check_leaks();
         self.ops.close(host)
-    }
-}
-
-/// A host whose RAM accesses are compared with what the card owns.
-pub struct Watched<'a> {
-    host: &'a mut dyn Host,
-    debug: DmaDebug,
-    /// Compare accesses; else only note cache maintenance.
-    watches_accesses: bool,
-}
-
-impl Memory for Watched<'_> {
-    fn read(&mut self, address: PhysAddr, into: &mut [u8]) {
-        if self.watches_accesses {
-            self.debug.0.borrow_mut().check_access(address, into.len(), false);
-        }
-        self.host.read(address, into);
-    }
-
-    fn write(&mut self, address: PhysAddr, data: &[u8]) {
-        if self.watches_accesses {
-            self.debug.0.borrow_mut().check_access(address, data.len(), true);
-        }
-        self.host.write(address, data);
-    }
-
-    fn barrier(&mut self, barrier: Barrier) {
-        self.host.barrier(barrier);
-    }
-
-    fn ram_bytes(&self) -> u64 {
-        self.host.ram_bytes()
-    }
-
-    fn clean(&mut self, address: PhysAddr, len_bytes: u64) {
-        self.debug.0.borrow_mut().maintenance.cleaned = address.get()..address.get() + len_bytes;
-        self.host.clean(address, len_bytes);
-    }
-
-    fn invalidate(&mut self, address: PhysAddr, len_bytes: u64) {
-        self.debug.0.borrow_mut().maintenance.invalidated =
-            address.get()..address.get() + len_bytes;
-        self.host.invalidate(address, len_bytes);
-    }
-
-    fn set_cached(&mut self, address: PhysAddr, len_bytes: u64, cached: bool) {
-        if !cached {
-            let range = address.get()..address.get() + len_bytes;
-            self.debug.0.borrow_mut().maintenance.uncached = range;
-        }
-        self.host.set_cached(address, len_bytes, cached);
-    }
-}
-
-impl Bus for Watched<'_> {
-    fn now(&self) -> Instant {
-        self.host.now()
-    }
-
-    fn spend(&mut self, cost: Span) {
-        self.host.spend(cost);
-    }
-
-    fn config_read(&mut self, function: Bdf, offset: u16, width: Width) -> u32 {
-        self.host.config_read(function, offset, width)
-    }
-
-    fn config_write(&mut self, function: Bdf, offset: u16, width: Width, value: u32) {
-        self.host.config_write(function, offset, width, value);
-    }
-
-    fn mmio_read(&mut self, address: PhysAddr, width: Width) -> u64 {
-        self.host.mmio_read(address, width)
-    }
-
-    fn mmio_write(&mut self, address: PhysAddr, width: Width, value: u64) {
-        self.host.mmio_write(address, width, value);
-    }
-
-    fn mmio_write_combined(&mut self, address: PhysAddr, data: &[u8]) {
-        self.host.mmio_write_combined(address, data);
-    }
-
-    fn allocate_message(&mut self) -> Option<(Vector, MsiMessage)> {
-        self.host.allocate_message()
-    }
-
-    fn take_interrupt(&mut self) -> Option<Vector> {
-        self.host.take_interrupt()
-    }
-
-    fn wait_interrupt(&mut self, deadline: Instant) -> Option<Vector> {
-        self.host.wait_interrupt(deadline)
-    }
-
-    fn spin_on_memory(&mut self, address: PhysAddr, len_bytes: usize, deadline: Instant) -> bool {
-        self.host.spin_on_memory(address, len_bytes, deadline)
-    }
-
-    fn hypercall(&mut self, call: Hypercall) -> Result<u64, HypercallError> {
-        self.host.hypercall(call)
     }
 }

@@ -32,12 +32,14 @@ pub mod card_bounce;
 pub mod costs;
 pub mod debug;
 pub mod direct;
+mod error;
 pub mod iommu;
 pub mod noncoherent;
 pub mod offset;
 mod pass_through;
 pub mod select;
 pub mod slots;
+mod stats;
 pub mod swiotlb;
 pub mod tce;
 #[cfg(test)]
@@ -48,10 +50,12 @@ use std::ops::Range;
 use std::panic::Location;
 
 use pcie_sim::address::{BusAddr, PhysAddr};
-use pcie_sim::host::{Host, HypercallError};
+use pcie_sim::host::Host;
 
 use crate::pages::PageError;
 use debug::DmaDebug;
+pub use error::DmaError;
+pub use stats::{DmaStats, OpsCounts};
 
 /// The line of code on whose behalf something was mapped.
 pub type Place = &'static Location<'static>;
@@ -79,83 +83,6 @@ impl Direction {
     pub const fn device_writes(self) -> bool {
         matches!(self, Self::FromDevice | Self::Bidirectional)
     }
-}
-
-/// Why the DMA API refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DmaError {
-    /// The card cannot put this address on its bus.
-    #[error("{address} (+{bytes} bytes) lies beyond the card's DMA mask {mask:#x}")]
-    BeyondMask {
-        /// The bus address it would have.
-        address: BusAddr,
-        /// Its length.
-        bytes: u64,
-        /// The mask.
-        mask: u64,
-    },
-    /// The address space of the card is full.
-    #[error("no {bytes} bytes are free in the card's I/O address space")]
-    NoAddresses {
-        /// Bytes asked for.
-        bytes: u64,
-    },
-    /// No memory for page tables, bounce buffers or a coherent area.
-    #[error(transparent)]
-    Memory(#[from] PageError),
-    /// What is unmapped was not mapped so.
-    #[error("{address} (+{bytes} bytes) is unmapped, which is not mapped so")]
-    NotMapped {
-        /// The bus address.
-        address: BusAddr,
-        /// Its length.
-        bytes: u64,
-    },
-    /// A length of zero, or one that reaches past the end of the address space.
-    #[error("{bytes} bytes at {address} cannot be mapped")]
-    BadLength {
-        /// Where the buffer starts.
-        address: PhysAddr,
-        /// Its length.
-        bytes: u64,
-    },
-    /// The IOMMU did not do what it was told.
-    #[error(transparent)]
-    Iommu(#[from] iommu::IommuError),
-    /// The platform has no DMA API at all.
-    #[error("this platform has no DMA API, which ACCESS_PLATFORM asks for")]
-    NoDmaApi,
-    /// The bounce buffers are all in use. It will go once something is unmapped.
-    #[error(
-        "no bounce buffer for {bytes} bytes is free: {free_bytes} bytes are left of {pool_bytes}"
-    )]
-    PoolFull {
-        /// Bytes asked for.
-        bytes: u64,
-        /// Bytes free, not necessarily in one piece.
-        free_bytes: u64,
-        /// Bytes of the pool.
-        pool_bytes: u64,
-    },
-    /// The buffer is longer than any bounce buffer can be.
-    #[error("{bytes} bytes are more than the {most} that one mapping may have")]
-    TooLong {
-        /// Bytes asked for.
-        bytes: u64,
-        /// The most.
-        most: u64,
-    },
-    /// The buffer is no memory of the page allocator: on the stack, say. Only DMA debug looks.
-    #[error("{bytes} bytes at {address} are not heap memory and may not be used for DMA")]
-    NotHeap {
-        /// Where the buffer starts.
-        address: PhysAddr,
-        /// Its length.
-        bytes: u64,
-    },
-    /// The hypervisor refused.
-    #[error(transparent)]
-    Hypercall(#[from] HypercallError),
 }
 
 /// What is to be mapped.
@@ -236,55 +163,6 @@ pub struct Coherent {
     pub bus: BusAddr,
     /// Its length in bytes.
     pub len_bytes: u64,
-}
-
-/// How often the DMA API was used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DmaStats {
-    /// Streaming mappings made.
-    pub maps: u64,
-    /// Streaming mappings taken back.
-    pub unmaps: u64,
-    /// Calls that handed a mapped buffer to the CPU or back.
-    pub syncs: u64,
-    /// Bytes copied because the card could not reach the buffer itself.
-    pub bounced_bytes: u64,
-    /// Maps that failed.
-    pub failed_maps: u64,
-    /// The rest of what the back end counts.
-    pub ops: OpsCounts,
-}
-
-/// What a back end counts of its own work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OpsCounts {
-    /// Bytes copied because the card could not reach the buffer itself.
-    pub bounced_bytes: u64,
-    /// Calls to the hypervisor.
-    pub hypercalls: u64,
-    /// Deferred invalidations carried out.
-    pub flushes: u64,
-    /// Bytes of cache lines cleaned or invalidated.
-    pub maintained_bytes: u64,
-    /// Bytes that the CPU wrote to the card's memory, by write-combined stores.
-    pub device_written_bytes: u64,
-    /// Reads that the CPU made of the card's memory, one round trip each.
-    pub device_reads: u64,
-}
-
-impl std::ops::Add for OpsCounts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            bounced_bytes: self.bounced_bytes + other.bounced_bytes,
-            hypercalls: self.hypercalls + other.hypercalls,
-            flushes: self.flushes + other.flushes,
-            maintained_bytes: self.maintained_bytes + other.maintained_bytes,
-            device_written_bytes: self.device_written_bytes + other.device_written_bytes,
-            device_reads: self.device_reads + other.device_reads,
-        }
-    }
 }
 
 /// One way of making bus addresses: a back end, or a tool wrapped around one.
