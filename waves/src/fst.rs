@@ -31,6 +31,10 @@ struct Fst {
     ids: Vec<FstSignalId>,
     /// The open section has at least one time.
     stepped: bool,
+    /// The time the file has reached.
+    now_ps: u64,
+    /// More than one time was written.
+    moved: bool,
 }
 
 /// Creates an FST file and declares `tree` in it.
@@ -40,7 +44,7 @@ struct Fst {
 pub fn create(path: &Path, tree: &Tree) -> Result<Box<dyn WaveSink>, WaveError> {
     let file = File::create(path).map_err(|e| refused(path, e.into()))?;
     let (body, ids) = declare(file, tree).map_err(|e| refused(path, e))?;
-    let format = Fst { path: path.to_owned(), body, ids, stepped: false };
+    let format = Fst { path: path.to_owned(), body, ids, stepped: false, now_ps: 0, moved: false };
     Ok(Box::new(Recorder::new(format, tree)))
 }
 
@@ -90,7 +94,9 @@ impl Fst {
         if self.stepped && self.body.size() >= SECTION_BYTES {
             self.body.flush()?;
         }
+        self.moved |= self.stepped;
         self.stepped = true;
+        self.now_ps = time_ps;
         self.body.time_change(time_ps)
     }
 }
@@ -111,7 +117,11 @@ impl Format for Fst {
         self.body.signal_change(self.ids[signal], bits).map_err(|e| refused(&self.path, e))
     }
 
-    fn close(self) -> Result<(), WaveError> {
+    fn close(mut self) -> Result<(), WaveError> {
+        if !self.moved {
+            // Readers give up on a file with a single time, or none.
+            self.time(self.now_ps + 1)?;
+        }
         let Self { path, body, .. } = self;
         let mut out = body.finish().map_err(|e| refused(&path, e))?;
         out.flush().map_err(|source| WaveError::Io { path, source })
