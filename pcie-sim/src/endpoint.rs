@@ -9,6 +9,9 @@
 //! An endpoint pulls what came for it, and pulling is what gives the credit back: a card that does not
 //! read its buffer stops the link, as silicon does.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use crate::link::credits::Credits;
 use crate::time::Instant;
 use crate::tlp::{FlowClass, Tlp};
@@ -36,6 +39,15 @@ pub trait Endpoint {
 
     /// When the endpoint next has something to do of its own accord; `None` when it only waits.
     fn next_wake(&self) -> Option<Instant>;
+
+    /// Whether its requests reach memory untranslated although an IOMMU is in the way.
+    ///
+    /// Only a device that a hypervisor emulates can say so: it uses memory as the hypervisor's own
+    /// process does. Nothing in a TLP of a card's gives it this right, so a card answers `false`. The
+    /// machine asks as each request arrives.
+    fn bypasses_translation(&self) -> bool {
+        false
+    }
 }
 
 impl<E: Endpoint + ?Sized> Endpoint for Box<E> {
@@ -45,6 +57,27 @@ impl<E: Endpoint + ?Sized> Endpoint for Box<E> {
 
     fn next_wake(&self) -> Option<Instant> {
         (**self).next_wake()
+    }
+
+    fn bypasses_translation(&self) -> bool {
+        (**self).bypasses_translation()
+    }
+}
+
+/// A card in two hands: the machine's, and somebody's who looks at it or puts a device into a slot.
+///
+/// The other hand may hold a borrow only while the machine stands still.
+impl<E: Endpoint> Endpoint for Rc<RefCell<E>> {
+    fn advance(&mut self, now: Instant, port: &mut dyn Port) {
+        self.borrow_mut().advance(now, port);
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        self.borrow().next_wake()
+    }
+
+    fn bypasses_translation(&self) -> bool {
+        self.borrow().bypasses_translation()
     }
 }
 

@@ -136,6 +136,7 @@ impl<T: Tap> Machine<T> {
             path,
             drain,
         };
+        machine.root.port.set_fixed(config.fixed_window);
         machine.turn_card();
         machine
     }
@@ -203,6 +204,7 @@ impl<T: Tap> Machine<T> {
     }
 
     fn root_receives(&mut self, tlp: Tlp) {
+        self.root.bypassed = self.card.bypasses_translation();
         match tlp {
             Tlp::MemRead(read) => self.root.memory_read(self.now, read, &mut self.schedule),
             Tlp::MemWrite(write) => self.root.memory_write(self.now, write, &mut self.schedule),

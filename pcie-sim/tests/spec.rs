@@ -255,6 +255,8 @@ fn feature_bits_have_the_specifications_numbers() {
         ("VIRTIO_NET_F_MRG_RXBUF", net::F_MRG_RXBUF),
         ("VIRTIO_NET_F_STATUS", net::F_STATUS),
         ("VIRTIO_NET_F_CTRL_VQ", net::F_CTRL_VQ),
+        ("VIRTIO_NET_F_CTRL_RX", net::F_CTRL_RX),
+        ("VIRTIO_NET_F_CTRL_MAC_ADDR", net::F_CTRL_MAC_ADDR),
         ("VIRTIO_BLK_F_SIZE_MAX", blk::F_SIZE_MAX),
         ("VIRTIO_BLK_F_SEG_MAX", blk::F_SEG_MAX),
         ("VIRTIO_BLK_F_RO", blk::F_RO),

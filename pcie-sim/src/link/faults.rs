@@ -30,6 +30,10 @@ impl<E: Endpoint> Endpoint for Redirect<E> {
     fn next_wake(&self) -> Option<Instant> {
         self.card.next_wake()
     }
+
+    fn bypasses_translation(&self) -> bool {
+        self.card.bypasses_translation()
+    }
 }
 
 struct RedirectPort<'a> {

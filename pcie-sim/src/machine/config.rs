@@ -2,7 +2,7 @@
 
 use crate::host::shape::{HostCosts, HostShape};
 use crate::link::LinkConfig;
-use crate::root::{CpuTiming, RootTiming};
+use crate::root::{CpuTiming, FixedWindow, RootTiming};
 use crate::time::Instant;
 use crate::tlp::{Completion, Tlp};
 
@@ -21,6 +21,8 @@ pub struct MachineConfig {
     pub shape: HostShape,
     /// What that costs the CPU.
     pub host_costs: HostCosts,
+    /// Addresses at which the device is found without enumeration, for one on the platform's own bus.
+    pub fixed_window: Option<FixedWindow>,
 }
 
 impl Default for MachineConfig {
@@ -32,6 +34,7 @@ impl Default for MachineConfig {
             rcb_bytes: 64,
             shape: HostShape::default(),
             host_costs: HostCosts::default(),
+            fixed_window: None,
         }
     }
 }

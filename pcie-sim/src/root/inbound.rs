@@ -78,6 +78,10 @@ pub struct RootComplex {
     pub iommu: Option<Box<dyn Iommu>>,
     /// The pages that devices may touch; `None` when they may touch all.
     pub shared: Option<SharedPages>,
+    /// The requester reaches memory past the IOMMU ([`Endpoint::bypasses_translation`]).
+    ///
+    /// [`Endpoint::bypasses_translation`]: crate::endpoint::Endpoint::bypasses_translation
+    pub bypassed: bool,
     timing: RootTiming,
     rcb_bytes: u16,
     reads: Vec<Option<PendingRead>>,
@@ -106,6 +110,7 @@ impl RootComplex {
             port,
             iommu,
             shared: None,
+            bypassed: false,
             timing,
             rcb_bytes,
             reads: Vec::new(),

@@ -15,5 +15,5 @@ pub mod port;
 pub mod timing;
 
 pub use self::inbound::{Effect, Refusal, Refused, RootComplex, RootEvent};
-pub use self::port::RootPort;
+pub use self::port::{FixedWindow, RootPort};
 pub use self::timing::{CpuTiming, RootTiming};

@@ -3,6 +3,7 @@
 //! Type 1 header, PCI Express capability; PCI-to-PCI Bridge Architecture 1.2 §3 and PCIe 5.0 §7.5.
 //! Not modelled: interrupts, AER and hot-plug of the port itself.
 
+use crate::address::PhysAddr;
 use crate::link::LinkTiming;
 use crate::spec::pci::{cap_id, command, express, header, status};
 
@@ -14,13 +15,32 @@ const EXPRESS: u16 = 0x40;
 pub struct RootPort {
     space: [u8; CONFIG_BYTES],
     writable: [u8; CONFIG_BYTES],
+    fixed: Option<FixedWindow>,
+}
+
+/// Addresses that lead to the device on any account: the place of a device on a platform's own bus, which
+/// no software enumerates. The device may then send memory requests, too, without anybody's leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FixedWindow {
+    /// Where it begins.
+    pub base: PhysAddr,
+    /// Its length in bytes.
+    pub len_bytes: u64,
+}
+
+impl FixedWindow {
+    /// Whether `address` lies in it.
+    #[must_use]
+    pub fn contains(self, address: u64) -> bool {
+        PhysAddr(address).offset_from(self.base).is_some_and(|offset| offset < self.len_bytes)
+    }
 }
 
 impl RootPort {
     /// A root port of this link, as reset leaves it.
     #[must_use]
     pub fn new(timing: &LinkTiming, rcb_bytes: u16) -> Self {
-        let mut port = Self { space: [0; CONFIG_BYTES], writable: [0; CONFIG_BYTES] };
+        let mut port = Self { space: [0; CONFIG_BYTES], writable: [0; CONFIG_BYTES], fixed: None };
         port.set(header::VENDOR_ID, 0x1b36, 2);
         port.set(header::DEVICE_ID, 0x000c, 2);
         port.set(header::STATUS, u32::from(status::CAPABILITIES), 2);
@@ -39,6 +59,11 @@ impl RootPort {
         port.let_write(header::PREFETCHABLE_LIMIT_HIGH, 0xffff_ffff, 4);
         port.let_write(EXPRESS + express::DEVICE_CONTROL, 0x70ff, 2);
         port
+    }
+
+    /// Lets a window through whatever the port's registers say.
+    pub fn set_fixed(&mut self, window: Option<FixedWindow>) {
+        self.fixed = window;
     }
 
     fn set_express(&mut self, timing: &LinkTiming, rcb_bytes: u16) {
@@ -85,13 +110,15 @@ impl RootPort {
     #[must_use]
     pub fn forwards_down(&self, address: u64) -> bool {
         let enabled = self.read(header::COMMAND, 2) & u32::from(command::MEMORY_SPACE) != 0;
-        enabled && (self.memory_window(address) || self.prefetchable_window(address))
+        let in_windows =
+            enabled && (self.memory_window(address) || self.prefetchable_window(address));
+        in_windows || self.fixed.is_some_and(|fixed| fixed.contains(address))
     }
 
     /// Whether the port passes memory requests from the card up.
     #[must_use]
     pub fn forwards_up(&self) -> bool {
-        self.read(header::COMMAND, 2) & u32::from(command::BUS_MASTER) != 0
+        self.fixed.is_some() || self.read(header::COMMAND, 2) & u32::from(command::BUS_MASTER) != 0
     }
 
     /// Max_Payload_Size of completions and writes that the port sends, in bytes.
@@ -145,6 +172,14 @@ mod tests {
         port.write(header::COMMAND, 2, u32::from(command::MEMORY_SPACE));
         assert!(port.forwards_down(0xe000_0000) && port.forwards_down(0xe01f_ffff));
         assert!(!port.forwards_down(0xdfff_ffff) && !port.forwards_down(0xe020_0000));
+    }
+
+    #[test]
+    fn a_fixed_window_needs_no_register() {
+        let mut port = port();
+        port.set_fixed(Some(FixedWindow { base: PhysAddr(0x1000), len_bytes: 0x200 }));
+        assert!(port.forwards_up() && port.forwards_down(0x1000) && port.forwards_down(0x11ff));
+        assert!(!port.forwards_down(0xfff) && !port.forwards_down(0x1200));
     }
 
     #[test]

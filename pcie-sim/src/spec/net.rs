@@ -35,10 +35,14 @@ pub mod ctrl {
     pub const CLASS_RX: u8 = 0;
     /// Promiscuous mode; one byte, 0 off or 1 on.
     pub const RX_PROMISC: u8 = 0;
+    /// Every group address; one byte, 0 off or 1 on.
+    pub const RX_ALLMULTI: u8 = 1;
     /// Class: addresses.
     pub const CLASS_MAC: u8 = 1;
     /// Sets the address; 6 bytes.
     pub const MAC_ADDR_SET: u8 = 1;
+    /// Sets what to receive for; twice a count (le32) and as many addresses: single ones, then groups.
+    pub const MAC_TABLE_SET: u8 = 0;
     /// Answer: done.
     pub const OK: u8 = 0;
     /// Answer: refused.
