@@ -16,6 +16,7 @@ pub mod host;
 pub mod iommu;
 pub mod link;
 pub mod machine;
+pub mod ntb;
 pub mod root;
 pub mod schedule;
 pub mod spec;
