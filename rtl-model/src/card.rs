@@ -1,6 +1,7 @@
 //! The card: power on, the flow of events, reset.
 
 mod bus;
+pub(crate) mod mmio;
 mod work;
 
 use pcie_sim::address::Bdf;
@@ -9,12 +10,16 @@ use pcie_sim::spec::virtio_pci::isr;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::Tlp;
 
-use crate::config::{CardConfig, CardError};
+use self::mmio::Front;
+
+use crate::config::{AddressPolicy, CardConfig, CardError};
 use crate::config_space::{ConfigSpace, Settings};
 use crate::device::Device;
 use crate::dma::tags::Arrival;
 use crate::dma::{Cause, Dma, Event, Limits};
+use crate::malice::Mischief;
 use crate::memory::CardMemory;
+use crate::mmio::MmioConfig;
 use crate::msix::Msix;
 use crate::registers::Registers;
 use crate::ring::{Build, Queue, RingFault};
@@ -43,6 +48,8 @@ pub struct CardCounters {
     /// Packets lost because they were not packets, longer than the MTU or the receive buffer, or could
     /// not be read.
     pub packets_dropped_bad: u64,
+    /// Packets that the driver did not want, by what it said through the control queue.
+    pub packets_filtered: u64,
 }
 
 /// A virtio card, cycle-approximate.
@@ -60,6 +67,9 @@ pub struct Card {
     memory_bytes: u64,
     msix_vectors: u16,
     request_bytes_max: u64,
+    address_policy: AddressPolicy,
+    /// The register block, on a platform's own bus; `None` on PCI.
+    front: Option<Front>,
     /// The device configuration has changed and the driver has not been told.
     config_news: bool,
     wake: Option<Instant>,
@@ -79,13 +89,16 @@ impl Card {
         let registers = Registers::new(&config, identity.queues, device.features());
         let queue = |index| Queue::new(index, build(&config, &device, index));
         let queues = (0..identity.queues).map(queue).collect();
-        let memory = CardMemory::new(memory_bytes);
+        let bounce = config.swiotlb.map_or(0..0, |s| s.offset..s.offset + s.bytes);
+        let memory = CardMemory::new(memory_bytes, bounce);
+        let mut dma = Dma::new(config.timing, memory, reads_in_flight);
+        dma.mischief = Mischief::new(&config.malice, identity.queues);
         Ok(Self {
             settings: space.settings(),
             space,
             registers,
             msix: Msix::new(msix_vectors),
-            dma: Dma::new(config.timing, memory, reads_in_flight),
+            dma,
             queues,
             device,
             counters: CardCounters::default(),
@@ -93,15 +106,37 @@ impl Card {
             memory_bytes,
             msix_vectors,
             request_bytes_max,
+            address_policy: config.address_policy,
+            front: None,
             config_news: false,
             wake: None,
         })
+    }
+
+    /// Builds a card behind a register block at `registers`, its memory at `memory` (0 for nowhere). It
+    /// sends requests as `requester` from the start, and `message` to interrupt.
+    pub(crate) fn behind_block(config: CardConfig, place: &MmioConfig) -> Result<Self, CardError> {
+        let mut card = Self::new(config)?;
+        card.front = Some(Front::new(card.device.identity().device_type, place.interrupt));
+        card.settings.memory_space = true;
+        card.settings.bus_master = true;
+        card.settings.bars = [place.registers, 0, place.memory.unwrap_or(0)];
+        card.dma.memory.place(card.settings.bars[2]);
+        card.dma.limits.bus_master = true;
+        card.dma.limits.id = place.requester;
+        Ok(card)
     }
 
     /// What has happened so far.
     #[must_use]
     pub fn counters(&self) -> CardCounters {
         self.counters
+    }
+
+    /// How many deeds of its malice the card has done.
+    #[must_use]
+    pub fn deeds_done(&self) -> u64 {
+        self.dma.mischief.as_deref().map_or(0, Mischief::done)
     }
 
     /// Why DEVICE_NEEDS_RESET was last set.
@@ -130,6 +165,9 @@ impl Card {
         self.queues.iter_mut().for_each(Queue::reset);
         self.device.reset();
         self.msix.forget_pending();
+        if let Some(front) = &mut self.front {
+            front.reset();
+        }
         self.fault = None;
         self.end_reset_when_quiet();
     }
@@ -235,6 +273,11 @@ impl Endpoint for Card {
 
     fn next_wake(&self) -> Option<Instant> {
         self.wake
+    }
+
+    fn bypasses_translation(&self) -> bool {
+        self.address_policy == AddressPolicy::BypassesAsHypervisor
+            && !self.registers.platform_addresses()
     }
 }
 

@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io;
 
 use pcie_sim::spec::features;
+use pcie_sim::spec::virtio_pci::bounce;
 use pcie_sim::spec::virtq::MAX_SIZE;
 use pcie_sim::time::Span;
 
+use crate::malice::{Deed, Malice};
 use crate::timing::CardTiming;
 
 /// The device-independent features that the card implements, all offered by default.
@@ -32,8 +34,10 @@ pub struct CardConfig {
     pub offered_features: u64,
     /// Bits not to offer although the device would: the last word on any bit.
     pub withheld_features: u64,
-    /// Refuse FEATURES_OK to a driver that does not accept ACCESS_PLATFORM.
-    pub require_access_platform: bool,
+    /// What the card takes the driver's addresses for.
+    pub address_policy: AddressPolicy,
+    /// Use a part of the card's memory as the driver's bounce buffer.
+    pub swiotlb: Option<SwiotlbConfig>,
     /// Refuse FEATURES_OK whatever the driver accepts.
     pub refuse_features_ok: bool,
     /// Reads on the link that may be unanswered at a time, all queues together: 1 to 256.
@@ -53,8 +57,44 @@ pub struct CardConfig {
     pub link_generation: u8,
     /// What the link capabilities say: lanes, 1 to 16.
     pub link_lanes: u8,
+    /// What the card does on purpose that no card may do; nothing for an honest one.
+    pub malice: Vec<Malice>,
     /// Latencies.
     pub timing: CardTiming,
+}
+
+/// What a card takes the addresses for that it is handed. PLATFORMS.md asks each of each machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum AddressPolicy {
+    /// A physical card that says so: it knows that the platform stands between it and memory, and refuses
+    /// FEATURES_OK to a driver that does not accept ACCESS_PLATFORM (FEAT-DEV-03).
+    NeedsAccessPlatform,
+    /// A physical card that puts on the bus what it was handed, whatever was negotiated.
+    #[default]
+    DoesNotCare,
+    /// The device of a hypervisor: without ACCESS_PLATFORM it takes addresses for the guest's physical
+    /// ones and uses memory as the hypervisor does, past any IOMMU. With ACCESS_PLATFORM it goes through
+    /// it. No physical card can do the former; it is here to be told apart from one.
+    BypassesAsHypervisor,
+}
+
+/// A bounce buffer in the card's memory: VIRTIO_F_SWIOTLB and VIRTIO_PCI_CAP_SWIOTLB, as proposed in 2025.
+///
+/// The capability is laid out as [`bounce`] says, and points into BAR2. The first 256 bytes of configuration
+/// space have no room for it and for shared memory, so it takes the place of the shared memory capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwiotlbConfig {
+    /// Where in the card's memory it begins; a multiple of 4 KiB.
+    pub offset: u64,
+    /// Its length in bytes, 4 KiB or more; a multiple of 4 KiB.
+    pub bytes: u64,
+    /// Offer VIRTIO_F_SWIOTLB. Once it is accepted, an address outside is refused and the device needs a
+    /// reset; the card sends nothing over the link but interrupts.
+    pub offer_feature: bool,
+    /// Refuse FEATURES_OK to a driver that does not accept the offer.
+    pub require: bool,
+    /// Announce the region. Without the feature it is a hint; the feature without it is a card in error.
+    pub capability: bool,
 }
 
 /// What the card is.
@@ -62,7 +102,7 @@ pub struct CardConfig {
 pub enum DeviceConfig {
     /// A disk: one queue.
     Blk(BlkConfig),
-    /// A network interface: a receive queue (0) and a transmit queue (1).
+    /// A network interface: a receive queue (0), a transmit queue (1), perhaps a control queue (2).
     Net(NetConfig),
 }
 
@@ -117,6 +157,8 @@ pub struct NetConfig {
     pub cable_gbps: Option<u32>,
     /// Packets that may wait on the card for a receive buffer; further ones are dropped and counted.
     pub receive_buffer_packets: usize,
+    /// Offer a control queue (2), with the commands of CTRL_RX and CTRL_MAC_ADDR.
+    pub control_queue: bool,
 }
 
 /// Why a card cannot be built.
@@ -165,7 +207,8 @@ impl CardConfig {
             msix_vectors: 8,
             offered_features: IMPLEMENTED_FEATURES,
             withheld_features: 0,
-            require_access_platform: false,
+            address_policy: AddressPolicy::default(),
+            swiotlb: None,
             refuse_features_ok: false,
             reads_in_flight: 16,
             descriptor_prefetch: 1,
@@ -175,6 +218,7 @@ impl CardConfig {
             request_bytes_max: 16 << 20,
             link_generation: 3,
             link_lanes: 8,
+            malice: Vec::new(),
             timing: CardTiming::default(),
         }
     }
@@ -215,6 +259,9 @@ impl CardConfig {
             }
             within("memory_bytes", memory, 4096, 4 << 30, allowed)?;
         }
+        if let Some(swiotlb) = self.swiotlb {
+            swiotlb.check(memory)?;
+        }
         within("msix_vectors", self.msix_vectors, 1, 2048, "1 to 2,048")?;
         within("reads_in_flight", self.reads_in_flight, 1, 256, "1 to 256")?;
         within("descriptor_prefetch", self.descriptor_prefetch, 1, 4096, "1 to 4,096")?;
@@ -225,9 +272,36 @@ impl CardConfig {
         if ![1, 2, 4, 8, 12, 16].contains(&self.link_lanes) {
             return Err(range("link_lanes", self.link_lanes, "1, 2, 4, 8, 12 or 16"));
         }
+        for malice in &self.malice {
+            if let Deed::StrayRead { len_bytes, .. } | Deed::StrayWrite { len_bytes, .. } =
+                malice.deed
+            {
+                within("malice.len_bytes", len_bytes, 1, 65_536, "1 to 65,536")?;
+            }
+        }
         let timing = &self.timing;
         within("timing.clock (ps)", timing.clock.as_ps(), 1, 1_000_000_000, "1 ps to 1 ms")?;
         within("timing.datapath_bytes", timing.datapath_bytes, 1, 4096, "1 to 4,096")
+    }
+}
+
+impl SwiotlbConfig {
+    /// The first `bytes` bytes of the card's memory, offered and announced; the driver may do without.
+    #[must_use]
+    pub fn first(bytes: u64) -> Self {
+        Self { offset: 0, bytes, offer_feature: true, require: false, capability: true }
+    }
+
+    fn check(&self, memory_bytes: u64) -> Result<(), CardError> {
+        let whole = "a multiple of 4 KiB inside the card's memory";
+        let Self { offset, bytes, .. } = *self;
+        if !offset.is_multiple_of(bounce::ALIGN) || offset >= memory_bytes {
+            return Err(range("swiotlb.offset", offset, whole));
+        }
+        if bytes == 0 || !bytes.is_multiple_of(bounce::ALIGN) || bytes > memory_bytes - offset {
+            return Err(range("swiotlb.bytes", bytes, whole));
+        }
+        Ok(())
     }
 }
 
@@ -259,6 +333,7 @@ impl Default for NetConfig {
             cable_delay: Span::from_ns(500),
             cable_gbps: None,
             receive_buffer_packets: 256,
+            control_queue: false,
         }
     }
 }

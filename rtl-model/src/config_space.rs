@@ -4,7 +4,7 @@
 //! Left out: extended capabilities (the list at 0x100 is empty), function level reset, INTx.
 
 use pcie_sim::spec::pci::{bar, cap_id, command, express, header, msix, status};
-use pcie_sim::spec::virtio_pci::{CAP_VENDOR, DEVICE_ID_BASE, VENDOR_ID, cap, cfg_type};
+use pcie_sim::spec::virtio_pci::{CAP_VENDOR, DEVICE_ID_BASE, VENDOR_ID, bounce, cap, cfg_type};
 
 use crate::config::CardConfig;
 use crate::layout;
@@ -168,10 +168,20 @@ impl ConfigSpace {
         if config.memory_bytes == 0 {
             return;
         }
-        let at = layout::CAP_SHARED;
-        self.structure(at, cfg_type::SHARED_MEMORY, cap::BYTES_64, 0, config.memory_bytes as u32);
-        self.put(at + cap::BAR, &[2]);
-        self.put(at + cap::LENGTH_HI, &((config.memory_bytes >> 32) as u32).to_le_bytes());
+        let region = match config.swiotlb.filter(|swiotlb| swiotlb.capability) {
+            Some(swiotlb) => (cfg_type::SWIOTLB, swiotlb.offset, swiotlb.bytes),
+            None => (cfg_type::SHARED_MEMORY, 0, config.memory_bytes),
+        };
+        self.region(layout::CAP_SHARED, region);
+    }
+
+    /// A capability for a region of BAR2: type, offset, length.
+    fn region(&mut self, at: u16, (kind, offset, length): (u8, u64, u64)) {
+        self.structure(at, kind, cap::BYTES_64, offset as u32, length as u32);
+        // Either kind has one region, of id 0.
+        self.put(at + cap::BAR, &[2, bounce::ID]);
+        self.put(at + cap::OFFSET_HI, &((offset >> 32) as u32).to_le_bytes());
+        self.put(at + cap::LENGTH_HI, &((length >> 32) as u32).to_le_bytes());
     }
 
     /// One virtio capability, linked to the one behind it.

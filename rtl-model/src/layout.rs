@@ -29,7 +29,7 @@ pub(crate) const CAP_ISR: u16 = CAP_NOTIFY + cap::BYTES_WITH_DATA as u16;
 pub(crate) const CAP_DEVICE: u16 = CAP_ISR + cap::BYTES as u16;
 /// PCI configuration access.
 pub(crate) const CAP_WINDOW: u16 = CAP_DEVICE + cap::BYTES as u16;
-/// Shared memory.
+/// Memory on the card: shared, or the bounce buffer.
 pub(crate) const CAP_SHARED: u16 = CAP_WINDOW + cap::BYTES_WITH_DATA as u16;
 /// Power management.
 pub(crate) const CAP_POWER: u16 = CAP_SHARED + cap::BYTES_64 as u16;

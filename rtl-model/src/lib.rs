@@ -11,9 +11,11 @@
 //! | [`config`], [`timing`] | what a card is built as |
 //! | [`card`] | the flow of TLPs and events |
 //! | `config_space`, `registers`, `msix`, `memory` | what the host sees |
+//! | [`mmio`] | the same engines on a platform's own bus |
 //! | `ring` | fetch and completion engines of a queue |
 //! | `dma` | what waits to leave, tags, order |
 //! | `device` | disk, network interface |
+//! | [`malice`] | what a card does that may not be done |
 //!
 //! Left out: packed rings, queue reset, several queue pairs, INTx messages, function level reset, AER.
 
@@ -23,13 +25,20 @@ mod config_space;
 mod device;
 mod dma;
 mod layout;
+pub mod malice;
 mod memory;
+pub mod mmio;
 mod msix;
 mod registers;
 mod ring;
 pub mod timing;
 
 pub use card::{Card, CardCounters};
-pub use config::{Backing, BlkConfig, CardConfig, CardError, DeviceConfig, NetConfig};
+pub use config::{
+    AddressPolicy, Backing, BlkConfig, CardConfig, CardError, DeviceConfig, NetConfig,
+    SwiotlbConfig,
+};
+pub use malice::{Deed, Malice};
+pub use mmio::{MmioCard, MmioConfig, PlugError};
 pub use ring::RingFault;
 pub use timing::CardTiming;

@@ -6,7 +6,7 @@
 use pcie_sim::spec::features;
 use pcie_sim::spec::virtio_pci::{Access, COMMON_CFG, CommonReg, NO_VECTOR, isr, status};
 
-use crate::config::CardConfig;
+use crate::config::{AddressPolicy, CardConfig};
 
 /// What the driver has programmed for one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +52,25 @@ pub(crate) struct Registers {
     isr: u8,
     queues: Vec<QueueRegisters>,
     resetting: bool,
+    /// ACCESS_PLATFORM was accepted when features were last agreed. A reset does not change it: what was
+    /// sent before is still on its way.
+    platform: bool,
 }
 
 impl Registers {
     /// Registers after power-on, for `queues` queues and a device that brings `device_features`.
     pub(crate) fn new(config: &CardConfig, queues: u16, device_features: u64) -> Self {
-        let offered = (config.offered_features | device_features) & !config.withheld_features;
-        let platform = if config.require_access_platform { features::ACCESS_PLATFORM } else { 0 };
+        let when = |on: bool, bits: u64| if on { bits } else { 0 };
+        let bounce = when(config.swiotlb.is_some_and(|s| s.offer_feature), features::SWIOTLB);
+        let implemented = config.offered_features | device_features | bounce;
+        let offered = implemented & !config.withheld_features;
+        let needs = config.address_policy == AddressPolicy::NeedsAccessPlatform;
+        let platform = when(needs, features::ACCESS_PLATFORM);
+        let bounce = when(config.swiotlb.is_some_and(|s| s.require), features::SWIOTLB);
         let mut registers = Self {
             offered,
             accepted: 0,
-            required: offered & (features::VERSION_1 | platform),
+            required: offered & (features::VERSION_1 | platform | bounce),
             refuse: config.refuse_features_ok,
             size_max: config.queue_size_max,
             vectors: config.msix_vectors,
@@ -75,6 +83,7 @@ impl Registers {
             isr: 0,
             queues: Vec::with_capacity(usize::from(queues)),
             resetting: false,
+            platform: false,
         };
         registers.queues.resize(usize::from(queues), registers.fresh_queue());
         registers
@@ -117,6 +126,16 @@ impl Registers {
     /// Whether the driver accepted these feature bits.
     pub(crate) fn accepted(&self, bits: u64) -> bool {
         self.accepted & bits == bits
+    }
+
+    /// All that the driver has accepted.
+    pub(crate) fn accepted_bits(&self) -> u64 {
+        self.accepted
+    }
+
+    /// Whether ACCESS_PLATFORM was accepted when features were last agreed.
+    pub(crate) fn platform_addresses(&self) -> bool {
+        self.platform
     }
 
     /// What the driver has programmed for a queue.
@@ -176,6 +195,11 @@ impl Registers {
             }
         });
         effects
+    }
+
+    /// How many descriptors the selected queue may have; 0 when there is no such queue.
+    pub(crate) fn selected_size_max(&self) -> u16 {
+        if self.selected().is_some() { self.size_max } else { 0 }
     }
 
     fn selected(&self) -> Option<&QueueRegisters> {
@@ -281,6 +305,9 @@ impl Registers {
         }
         if (self.status | bits) & status::FEATURES_OK == 0 {
             bits &= !status::DRIVER_OK;
+        }
+        if bits & !self.status & status::FEATURES_OK != 0 {
+            self.platform = self.accepted(features::ACCESS_PLATFORM);
         }
         // Bits never go away but through a reset (STAT-DRV-02).
         self.status |= bits;

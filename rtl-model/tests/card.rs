@@ -5,16 +5,28 @@ mod rig;
 
 #[path = "card/blk.rs"]
 mod blk;
+#[path = "card/bounce.rs"]
+mod bounce;
 #[path = "card/config_space.rs"]
 mod config_space;
+#[path = "card/control.rs"]
+mod control;
 #[path = "card/faults.rs"]
 mod faults;
 #[path = "card/fetch.rs"]
 mod fetch;
+#[path = "card/malice.rs"]
+mod malice;
+#[path = "card/mmio.rs"]
+mod mmio;
 #[path = "card/msix.rs"]
 mod msix;
 #[path = "card/net.rs"]
 mod net;
+#[path = "card/ntb.rs"]
+mod ntb;
+#[path = "card/policy.rs"]
+mod policy;
 #[path = "card/registers.rs"]
 mod registers;
 #[path = "card/reset.rs"]

@@ -1,15 +1,19 @@
 //! The card as a target: configuration, registers, memory; every request is answered or, if posted, done.
 
+use pcie_sim::address::Bdf;
+use pcie_sim::spec::virtio_mmio;
 use pcie_sim::spec::virtio_pci::cap;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{
     Attributes, Completion, CompletionStatus, ConfigRead, ConfigWrite, MemRead, MemWrite, Payload,
+    Tag,
 };
 
 use super::Card;
 use crate::config_space;
 use crate::layout;
 use crate::msix::Msix;
+use crate::registers::Effects;
 
 /// Which BAR is hit, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +77,7 @@ impl Card {
     }
 
     pub(super) fn config_read(&mut self, now: Instant, read: &ConfigRead) {
-        if read.forwarded || read.target.function() != 0 {
+        if self.not_ours(read.forwarded, read.target) {
             self.unsupported();
             return self.refuse(now, read.requester, read.tag, 4, Attributes::default());
         }
@@ -91,7 +95,7 @@ impl Card {
     }
 
     pub(super) fn config_write(&mut self, now: Instant, write: &ConfigWrite) {
-        if write.forwarded || write.target.function() != 0 {
+        if self.not_ours(write.forwarded, write.target) {
             self.unsupported();
             return self.refuse(now, write.requester, write.tag, 4, Attributes::default());
         }
@@ -104,13 +108,12 @@ impl Card {
         self.config_answer(now, write.requester, write.tag, Payload::new());
     }
 
-    fn config_answer(
-        &mut self,
-        now: Instant,
-        requester: pcie_sim::address::Bdf,
-        tag: pcie_sim::tlp::Tag,
-        data: Payload,
-    ) {
+    /// A configuration request for somebody else, or for a device that has no such space.
+    fn not_ours(&self, forwarded: bool, target: Bdf) -> bool {
+        forwarded || target.function() != 0 || self.front.is_some()
+    }
+
+    fn config_answer(&mut self, now: Instant, requester: Bdf, tag: Tag, data: Payload) {
         let completion = Completion {
             completer: self.dma.limits.id,
             requester,
@@ -127,8 +130,8 @@ impl Card {
     fn refuse(
         &mut self,
         now: Instant,
-        requester: pcie_sim::address::Bdf,
-        tag: pcie_sim::tlp::Tag,
+        requester: Bdf,
+        tag: Tag,
         byte_count: u16,
         attributes: Attributes,
     ) {
@@ -178,6 +181,7 @@ impl Card {
 
     fn bar_bytes(&self, bar: u8) -> u64 {
         match bar {
+            0 if self.front.is_some() => virtio_mmio::SLOT_BYTES,
             0 => layout::REGISTERS_BYTES.into(),
             1 => Msix::bar_bytes(self.msix_vectors).into(),
             2 => self.memory_bytes,
@@ -197,6 +201,11 @@ impl Card {
     }
 
     fn bar_read(&mut self, hit: Hit, into: &mut [u8]) {
+        if hit.bar == 0
+            && let Some(front) = &self.front
+        {
+            return self.block_read(front, hit.offset, into);
+        }
         match (hit.bar, (hit.offset & !(REGION - 1)) as u32) {
             (0, layout::COMMON) => self.registers.read(hit.offset, into),
             (0, layout::ISR) => {
@@ -214,14 +223,13 @@ impl Card {
     }
 
     fn bar_write(&mut self, now: Instant, hit: Hit, data: &[u8]) {
+        if hit.bar == 0 && self.front.is_some() {
+            return self.block_write(now, hit.offset, data);
+        }
         match (hit.bar, (hit.offset & !(REGION - 1)) as u32) {
             (0, layout::COMMON) => {
                 let effects = self.registers.write(hit.offset, data);
-                if effects.reset {
-                    self.begin_reset();
-                } else if effects.run {
-                    self.run_queues();
-                }
+                self.take_effect(now, effects);
             }
             (0, layout::NOTIFY) => {
                 let index = hit.offset % REGION / u64::from(layout::NOTIFY_MULTIPLIER);
@@ -235,6 +243,17 @@ impl Card {
             (2, _) => self.dma.memory.write(hit.offset, data),
             // ISR and device configuration are read only.
             _ => {}
+        }
+    }
+}
+
+impl Card {
+    /// What a register write asks of the rest of the card.
+    pub(super) fn take_effect(&mut self, now: Instant, effects: Effects) {
+        if effects.reset {
+            self.begin_reset();
+        } else if effects.run {
+            self.run_queues(now);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What the card's engines do when something is at hand, and where their results go.
 
-use pcie_sim::spec::features;
-use pcie_sim::spec::net::{RECEIVE_QUEUE, TRANSMIT_QUEUE};
+use pcie_sim::spec::net::{CONTROL_QUEUE, RECEIVE_QUEUE, TRANSMIT_QUEUE, ctrl};
 use pcie_sim::spec::virtio_pci::isr;
+use pcie_sim::spec::virtq::AVAIL_IDX;
 use pcie_sim::time::Instant;
 
 use super::Card;
 use crate::device::Device;
+use crate::device::net::Lost;
 use crate::dma::tags::Arrival;
 use crate::dma::{Cause, Event, Owner};
 use crate::ring::RingFault;
@@ -23,22 +24,31 @@ impl Card {
             }
             Event::Interrupt(cause) => self.interrupt(now, cause),
             Event::Packet => self.packet(now),
+            Event::Touch(touch) => self.dma.touch(now, touch),
         }
     }
 
     /// Starts the queues that the driver has enabled, once it is ready (STAT-DEV-01).
-    pub(super) fn run_queues(&mut self) {
+    pub(super) fn run_queues(&mut self, now: Instant) {
         if !self.registers.running() {
-            return;
+            return self.jump_the_gun(now);
         }
-        let event_idx = self.registers.accepted(features::EVENT_IDX);
-        let indirect = self.registers.accepted(features::INDIRECT_DESC);
-        for (index, queue) in (0..).zip(&mut self.queues) {
-            if let Some(programmed) = self.registers.queue(index)
-                && programmed.enabled
-                && !queue.on
+        for index in 0..self.queues.len() {
+            let queue = &mut self.queues[index];
+            if !queue.on
+                && let Err(fault) = queue.start(&self.registers, &self.dma)
             {
-                queue.start(programmed, event_idx, indirect);
+                self.ring_fault(now, index as u16, fault);
+            }
+        }
+    }
+
+    fn jump_the_gun(&mut self, now: Instant) {
+        for index in 0..self.queues.len() as u16 {
+            if let Some(queue) = self.registers.queue(index)
+                && queue.enabled
+            {
+                self.dma.jump_the_gun(now, index, queue.driver.wrapping_add(AVAIL_IDX));
             }
         }
     }
@@ -99,7 +109,7 @@ impl Card {
                 let inbox = &mut self.queues[usize::from(queue)].used.inbox;
                 (inbox, timing.dma_completion, Event::Suppression(queue))
             }
-            Owner::Payload(_) => return,
+            Owner::Payload(_) | Owner::Nobody => return,
         };
         let complete = match bytes {
             Ok((at, data)) => inbox.arrive(at, data),
@@ -123,7 +133,7 @@ impl Card {
                 self.dma.memory.read(offset, &mut inbox.bytes);
                 self.suppression(now, queue);
             }
-            Owner::Payload(_) => {}
+            Owner::Payload(_) | Owner::Nobody => {}
         }
     }
 
@@ -171,6 +181,19 @@ impl Card {
                 self.transmit(now, id);
                 0
             }
+            Device::Net(net) if index == CONTROL_QUEUE => {
+                let accepted = self.registers.accepted_bits();
+                let failed = request.failed;
+                let (ack, news) =
+                    if failed { (ctrl::ERR, false) } else { net.control(&request.data, accepted) };
+                if news {
+                    self.registers.config_changed();
+                }
+                request.data.clear();
+                // Without a writable byte there is nowhere to put it.
+                request.data.extend((request.writable_bytes != 0).then_some(ack));
+                request.data.len() as u32
+            }
             // A received packet lies in `data` already.
             Device::Net(_) => request.data.len() as u32,
         };
@@ -198,9 +221,16 @@ impl Card {
 
     fn packet(&mut self, now: Instant) {
         let Device::Net(net) = &mut self.device else { return };
-        if let Some(lost) = net.arrive() {
-            self.counters.packets_dropped_full += 1;
-            self.dma.requests.recycle(lost);
+        match net.arrive() {
+            None => {}
+            Some(Lost::Full(lost)) => {
+                self.counters.packets_dropped_full += 1;
+                self.dma.requests.recycle(lost);
+            }
+            Some(Lost::Unwanted(lost)) => {
+                self.counters.packets_filtered += 1;
+                self.dma.requests.recycle(lost);
+            }
         }
         self.feed_receive(now);
     }
@@ -233,6 +263,12 @@ impl Card {
 
     fn interrupt(&mut self, now: Instant, cause: Cause) {
         self.counters.interrupts += 1;
+        if let Some(front) = &mut self.front {
+            if let Some(message) = front.raise(cause) {
+                self.dma.message(now, message);
+            }
+            return;
+        }
         let vector = match cause {
             Cause::Queue(index) => {
                 if !self.msix.enabled() {

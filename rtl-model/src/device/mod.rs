@@ -1,6 +1,7 @@
 //! What the card is, behind its queues.
 
 pub(crate) mod blk;
+mod control;
 pub(crate) mod disk;
 pub(crate) mod net;
 
@@ -47,10 +48,10 @@ impl Device {
                 queues: 1,
                 config_bytes: spec::blk::CONFIG_BYTES,
             },
-            Self::Net(_) => Identity {
+            Self::Net(net) => Identity {
                 device_type: spec::net::DEVICE_TYPE,
                 class_code: 0x02_00_00,
-                queues: 2,
+                queues: net.queues(),
                 config_bytes: spec::net::CONFIG_BYTES,
             },
         }

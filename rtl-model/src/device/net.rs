@@ -1,21 +1,31 @@
 //! The network device: what it sends comes back to it through a cable. Virtio 1.4, "Network Device".
 //!
-//! Left out: offloads, merged receive buffers, the control queue, several queue pairs.
+//! Left out: offloads, merged receive buffers, several queue pairs.
 
 use std::collections::VecDeque;
 
 use pcie_sim::spec::net::{
-    CONFIG_BYTES, CONFIG_MAC, CONFIG_MTU, CONFIG_STATUS, F_MAC, F_MTU, F_STATUS, HDR_BYTES,
-    HDR_NUM_BUFFERS, STATUS_LINK_UP,
+    CONFIG_BYTES, CONFIG_MAC, CONFIG_MTU, CONFIG_STATUS, CONTROL_QUEUE, F_CTRL_MAC_ADDR, F_CTRL_RX,
+    F_CTRL_VQ, F_MAC, F_MTU, F_STATUS, HDR_BYTES, HDR_NUM_BUFFERS, STATUS_LINK_UP, TRANSMIT_QUEUE,
 };
 use pcie_sim::time::{Instant, Span};
 
+use super::control::{self, Filter};
 use crate::config::NetConfig;
 
 /// Bytes of an Ethernet header with one VLAN tag.
 const ETHERNET_BYTES: usize = 18;
 /// What a packet takes on the cable besides itself: preamble, check sequence, gap. IEEE 802.3 clause 4.
 const CABLE_BYTES: u64 = 24;
+
+/// A packet that nobody receives.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// No more can wait.
+    Full(Vec<u8>),
+    /// The driver wants none of this address.
+    Unwanted(Vec<u8>),
+}
 
 /// The interface and its cable.
 #[derive(Debug)]
@@ -27,6 +37,7 @@ pub(crate) struct Net {
     cable: VecDeque<Vec<u8>>,
     /// Arrived, waiting for a receive buffer.
     arrived: VecDeque<Vec<u8>>,
+    filter: Filter,
 }
 
 impl Net {
@@ -42,12 +53,28 @@ impl Net {
             cable_busy_until: Instant::ZERO,
             cable: VecDeque::new(),
             arrived: VecDeque::new(),
+            filter: Filter::default(),
         }
     }
 
     /// What it offers.
     pub(crate) fn features(&self) -> u64 {
-        F_MAC | F_MTU | F_STATUS
+        let control = F_CTRL_VQ | F_CTRL_RX | F_CTRL_MAC_ADDR;
+        F_MAC | F_MTU | F_STATUS | if self.settings.control_queue { control } else { 0 }
+    }
+
+    /// How many queues it has.
+    pub(crate) fn queues(&self) -> u16 {
+        1 + if self.settings.control_queue { CONTROL_QUEUE } else { TRANSMIT_QUEUE }
+    }
+
+    /// Carries out a command of the control queue, with these features accepted: what to write back, and
+    /// whether the configuration has changed by it.
+    pub(crate) fn control(&mut self, command: &[u8], accepted: u64) -> (u8, bool) {
+        let before = self.config;
+        let mac = &mut self.config[CONFIG_MAC..][..6];
+        let ack = control::execute(command, accepted, &mut self.filter, mac);
+        (ack, self.config != before)
     }
 
     /// Device configuration.
@@ -85,11 +112,15 @@ impl Net {
         Ok(self.cable_busy_until + self.settings.cable_delay)
     }
 
-    /// The packet longest on the cable has come to its end. Gives it back when no more can wait.
-    pub(crate) fn arrive(&mut self) -> Option<Vec<u8>> {
+    /// The packet longest on the cable has come to its end. Gives it back when it is not wanted, or no
+    /// more can wait.
+    pub(crate) fn arrive(&mut self) -> Option<Lost> {
         let packet = self.cable.pop_front()?;
+        if !self.filter.wants(&packet[HDR_BYTES..], &self.config[CONFIG_MAC..][..6]) {
+            return Some(Lost::Unwanted(packet));
+        }
         if self.arrived.len() >= self.settings.receive_buffer_packets {
-            return Some(packet);
+            return Some(Lost::Full(packet));
         }
         self.arrived.push_back(packet);
         None
@@ -105,8 +136,10 @@ impl Net {
         self.arrived.pop_front()
     }
 
-    /// All packets are lost.
+    /// All packets are lost, and what the control queue has set.
     pub(crate) fn reset(&mut self) {
+        self.filter = Filter::default();
+        self.config[CONFIG_MAC..][..6].copy_from_slice(&self.settings.mac);
         self.cable.clear();
         self.arrived.clear();
         self.cable_busy_until = Instant::ZERO;

@@ -25,6 +25,7 @@ use pcie_sim::schedule::Schedule;
 use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::{Completion, Payload};
 
+use crate::malice::{Mischief, Touch};
 use crate::memory::CardMemory;
 use crate::timing::{CardTiming, Edges};
 use request::{Requests, one_tlp};
@@ -39,6 +40,8 @@ pub(crate) enum Owner {
     Suppression(u16),
     /// A request, by number.
     Payload(u32),
+    /// Nobody: the read is for its own sake.
+    Nobody,
 }
 
 /// Why an interrupt is due.
@@ -72,6 +75,8 @@ pub(crate) enum Event {
     Interrupt(Cause),
     /// A packet reaches the end of the cable.
     Packet,
+    /// An access that nobody asked for.
+    Touch(Touch),
 }
 
 /// The limits that software has set, and who the card is.
@@ -141,6 +146,8 @@ pub(crate) struct Dma {
     pub(crate) tags: Tags,
     /// Requests that are over, by queue, for the card to collect.
     pub(crate) released: Vec<(u16, u16)>,
+    /// What the card does on purpose that it may not do.
+    pub(crate) mischief: Option<Box<Mischief>>,
     answers: VecDeque<Answer>,
     ring_reads: VecDeque<RingRead>,
     payload_reads: VecDeque<PayloadRead>,
@@ -168,6 +175,7 @@ impl Dma {
             limits,
             tags: Tags::new(reads_in_flight),
             released: Vec::new(),
+            mischief: None,
             answers: VecDeque::new(),
             ring_reads: VecDeque::new(),
             payload_reads: VecDeque::new(),

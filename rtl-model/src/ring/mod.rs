@@ -14,13 +14,14 @@ pub(crate) mod used;
 
 use std::collections::VecDeque;
 
+use pcie_sim::spec::{features, virtq};
 use pcie_sim::time::Instant;
 use smallvec::SmallVec;
 
 use crate::dma::{Dma, Event};
-use crate::registers::QueueRegisters;
+use crate::registers::{QueueRegisters, Registers};
 use split::Fetch;
-use used::Used;
+use used::{Element, Used};
 
 /// Why a ring cannot go on: the driver has made a mistake, or the bus refused an access to the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +73,14 @@ pub enum RingFault {
     /// A read of the ring was refused or not answered.
     #[error("a read of the ring failed")]
     ReadFailed,
+    /// SWIOTLB was accepted, and an address is not in the bounce buffer.
+    #[error("{len} bytes at {address:#x} are not in the bounce buffer")]
+    OutsideBounceBuffer {
+        /// The bus address handed over.
+        address: u64,
+        /// How much of it.
+        len: u64,
+    },
 }
 
 /// What the driver has programmed, and the features that bear on the ring.
@@ -91,6 +100,8 @@ pub(crate) struct Programmed {
     pub(crate) event_idx: bool,
     /// INDIRECT_DESC was accepted.
     pub(crate) indirect: bool,
+    /// SWIOTLB was accepted: every address must lie in the bounce buffer.
+    pub(crate) confined: bool,
 }
 
 /// How the engines are built.
@@ -183,6 +194,7 @@ impl Queue {
             device: 0,
             event_idx: false,
             indirect: false,
+            confined: false,
         };
         Self {
             build,
@@ -197,11 +209,29 @@ impl Queue {
         }
     }
 
-    /// Begins to work on what the driver has programmed.
-    pub(crate) fn start(&mut self, registers: &QueueRegisters, event_idx: bool, indirect: bool) {
-        let QueueRegisters { size, desc, driver, device, .. } = *registers;
-        self.ring = Programmed { size, desc, driver, device, event_idx, indirect, ..self.ring };
+    /// Begins to work on what the driver has programmed, with the features that it has accepted.
+    pub(crate) fn start(&mut self, registers: &Registers, dma: &Dma) -> Result<(), RingFault> {
+        let programmed = registers.queue(self.ring.index).filter(|queue| queue.enabled);
+        let Some(&QueueRegisters { size, desc, driver, device, .. }) = programmed else {
+            return Ok(());
+        };
+        let event_idx = registers.accepted(features::EVENT_IDX);
+        let indirect = registers.accepted(features::INDIRECT_DESC);
+        let confined = registers.accepted(features::SWIOTLB);
+        let index = self.ring.index;
+        self.ring = Programmed { index, size, desc, driver, device, event_idx, indirect, confined };
         self.on = true;
+        self.may_use(desc, virtq::desc_area_bytes(size), dma)?;
+        self.may_use(driver, virtq::avail_area_bytes(size), dma)?;
+        self.may_use(device, virtq::used_area_bytes(size), dma)
+    }
+
+    /// With SWIOTLB accepted, refuses what is not in the bounce buffer before anything is done with it.
+    fn may_use(&self, address: u64, len: u64, dma: &Dma) -> Result<(), RingFault> {
+        if self.ring.confined && len != 0 && !dma.memory.in_bounce_buffer(address, len) {
+            return Err(RingFault::OutsideBounceBuffer { address, len });
+        }
+        Ok(())
     }
 
     /// Off, as after power-on.
@@ -257,7 +287,9 @@ impl Queue {
         let Some(id) = self.order.pop_front() else { return };
         self.started -= 1;
         self.retiring.push_back(id);
-        self.used.push(dma.requests[id].head, len);
+        let mut element = Element { id: dma.requests[id].head.into(), len, again: false };
+        self.misbehave(id, &mut element, dma, now);
+        self.used.push(element);
         self.flush(now, dma);
     }
 

@@ -275,6 +275,7 @@ impl Queue {
             return Err(RingFault::MisplacedIndirect { head });
         }
         super::indirect::check_length(desc.len, head)?;
+        self.may_use(desc.addr, desc.len.into(), dma)?;
         self.fetch.state = State::Table;
         self.read(now, 0, false, (desc.addr, desc.len), dma);
         Ok(())
@@ -282,6 +283,7 @@ impl Queue {
 
     /// Adds a buffer to the request.
     pub(super) fn add_segment(&mut self, desc: SplitDesc, dma: &mut Dma) -> Result<(), RingFault> {
+        self.may_use(desc.addr, desc.len.into(), dma)?;
         let request = &mut dma.requests[self.fetch.request];
         if desc.flags & DESC_F_WRITE != 0 {
             request.writable_bytes += u64::from(desc.len);

@@ -23,11 +23,22 @@ use smallvec::SmallVec;
 use super::{Inbox, Queue, RingFault};
 use crate::dma::{Cause, Dma, Event, Owner, RingAccess};
 
+/// A used element, as it is to be published.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Element {
+    /// The chain's head, unless the card lies.
+    pub(crate) id: u32,
+    /// Bytes written.
+    pub(crate) len: u32,
+    /// The element's request has one already.
+    pub(crate) again: bool,
+}
+
 /// The completion engine's state.
 #[derive(Debug, Default)]
 pub(crate) struct Used {
-    /// Heads and lengths to be published.
-    done: VecDeque<(u16, u32)>,
+    /// To be published.
+    done: VecDeque<Element>,
     /// The index as last published.
     idx: u16,
     /// A batch is about to be written.
@@ -37,12 +48,19 @@ pub(crate) struct Used {
     asking: Option<u16>,
     /// Publications before this index have been decided on.
     decided: u16,
+    /// By how much the next index published lies.
+    pub(crate) jump: u16,
 }
 
 impl Used {
     /// A request is done.
-    pub(super) fn push(&mut self, head: u16, len: u32) {
-        self.done.push_back((head, len));
+    pub(crate) fn push(&mut self, element: Element) {
+        self.done.push_back(element);
+    }
+
+    /// The index behind all that waits to be published.
+    pub(crate) fn index_behind_waiting(&self) -> u16 {
+        self.idx.wrapping_add(self.done.len() as u16)
     }
 }
 
@@ -72,15 +90,19 @@ impl Queue {
         let count = self.batch();
         let slot = self.used.idx & (self.ring.size - 1);
         let mut elements = SmallVec::<[u8; 64]>::with_capacity(count * USED_ELEM_BYTES);
-        for (head, len) in self.used.done.drain(..count) {
-            elements.extend_from_slice(&u32::from(head).to_le_bytes());
+        let mut requests = 0;
+        for Element { id, len, again } in self.used.done.drain(..count) {
+            elements.extend_from_slice(&id.to_le_bytes());
             elements.extend_from_slice(&len.to_le_bytes());
+            requests += u16::from(!again);
         }
         let device = self.ring.device;
         dma.ring_write(now, device.wrapping_add(used_elem(slot)), &elements);
-        self.used.idx = self.used.idx.wrapping_add(count as u16);
+        let moved = (count as u16).wrapping_add(std::mem::take(&mut self.used.jump));
+        self.used.idx = self.used.idx.wrapping_add(moved);
         dma.ring_write(now, device.wrapping_add(USED_IDX), &self.used.idx.to_le_bytes());
-        dma.release_after(self.ring.index, count as u16);
+        dma.release_after(self.ring.index, requests);
+        dma.published(now, self.ring.index, self.used.idx);
         self.used.writing = false;
         self.notify(now, dma);
         self.flush(now, dma);

@@ -3,7 +3,7 @@
 use pcie_sim::spec::virtio_pci::{CommonReg, NO_VECTOR, status};
 use pcie_sim::spec::{blk, features, net as net_spec};
 use proptest::prelude::*;
-use rtl_model::{BlkConfig, CardConfig, DeviceConfig, NetConfig};
+use rtl_model::{AddressPolicy, BlkConfig, CardConfig, DeviceConfig, NetConfig};
 
 use crate::fetch::{net, transmitter};
 use crate::rig::{BAR0, BASE_FEATURES, DEVICE, ISR, NOTIFY, Rig};
@@ -146,7 +146,7 @@ fn the_feature_windows_show_what_is_offered() {
 #[test]
 fn features_ok_sticks_only_to_a_workable_set() {
     let platform = features::ACCESS_PLATFORM;
-    let needs = || CardConfig { require_access_platform: true, ..net() };
+    let needs = || CardConfig { address_policy: AddressPolicy::NeedsAccessPlatform, ..net() };
     let cases = [
         (net(), BASE_FEATURES, true),
         (net(), features::VERSION_1, true),

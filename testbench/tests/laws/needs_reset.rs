@@ -5,7 +5,7 @@ use pcie_sim::address::PhysAddr;
 use pcie_sim::host::{Bus, Memory, Width};
 use pcie_sim::spec::features;
 use pcie_sim::spec::virtio_pci::status;
-use rtl_model::CardConfig;
+use rtl_model::{AddressPolicy, CardConfig};
 use testbench::bench::run_with;
 
 use crate::rig::{self, Card, MODEL, cell};
@@ -45,7 +45,9 @@ fn a_card_that_refuses_features_ok_is_a_typed_error_and_leaves_nothing_behind() 
 }
 
 fn access_platform(card: Card) {
-    let require: fn(&mut CardConfig) = |parameters| parameters.require_access_platform = true;
+    let require: fn(&mut CardConfig) = |parameters| {
+        parameters.address_policy = AddressPolicy::NeedsAccessPlatform;
+    };
     let refused = probed(card, require, false);
     let Err(ProbeError::FeaturesRefused { offered, asked, .. }) = refused else {
         panic!("{refused:?}");
