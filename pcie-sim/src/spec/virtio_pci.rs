@@ -64,7 +64,7 @@ pub mod cap {
 /// Bounce buffer on the card: the region that VIRTIO_F_SWIOTLB and VIRTIO_PCI_CAP_SWIOTLB speak of.
 ///
 /// The proposal of 2025 gives the capability no layout. Decided for this project: it is a
-/// `struct virtio_pci_cap64` (`cap_len` 24) like that of a shared memory region, `id` [`ID`], with the
+/// `struct virtio_pci_cap64` (`cap_len` 24) like that of a shared memory region, `id` `bounce::ID`, with the
 /// BAR, the offset in it and the length, both 64 bits. A driver passes addresses of the region as the CPU
 /// sees them: where the BAR lies, plus the offset, plus the place inside. (A rival proposal has offsets
 /// from the region's start instead; and bit 27 was ANY_LAYOUT before virtio 1.0, which a device that
