@@ -70,6 +70,9 @@ pub enum BounceUse {
 pub type Hook =
     Rc<dyn Fn(&mut dyn Host, &Pages, &DeviceFacts) -> Result<Option<Box<dyn DmaApi>>, DmaError>>;
 
+/// A tool put around whatever ops were chosen, to watch them.
+pub type Wrap = Rc<dyn Fn(Box<dyn DmaApi>) -> Box<dyn DmaApi>>;
+
 /// What stands between a device and memory.
 #[derive(Debug, Clone, Default)]
 pub enum Translation {
@@ -113,6 +116,8 @@ pub struct PlatformDma {
     pub translation: Translation,
     /// Replaces the choice ("arch hook").
     pub hook: Option<Hook>,
+    /// Is put around the ops that were chosen.
+    pub wrap: Option<Wrap>,
     /// A pool of bounce buffers: for what lies beyond a card's mask, or, when forced, for everything.
     pub swiotlb: Option<SwiotlbPool>,
     /// The CPU's caches do not see what devices do.
@@ -131,6 +136,7 @@ impl std::fmt::Debug for PlatformDma {
             .field("caches", &self.caches)
             .field("bypassing_hypervisor", &self.bypassing_hypervisor)
             .field("hook", &self.hook.is_some())
+            .field("wrap", &self.wrap.is_some())
             .field("card_address_bits", &self.card_address_bits)
             .finish()
     }
@@ -182,6 +188,9 @@ pub fn select(
     }
     if let BounceUse::Hint { region, most_bytes } = facts.bounce {
         ops = Box::new(Hinted::new(CardBounce::new(region), ops, most_bytes));
+    }
+    if let Some(wrap) = &platform.wrap {
+        ops = wrap(ops);
     }
     let mut dma = Dma::new(ops, debug);
     if let Some(domain) = unused {

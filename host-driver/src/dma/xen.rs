@@ -87,6 +87,13 @@ impl XenGuest {
         Ok(pages.free(guest.start, guest.slots.bytes())?)
     }
 
+    /// Where the pool lies, in the guest's addresses.
+    #[must_use]
+    pub fn range(&self) -> Range<PhysAddr> {
+        let guest = self.0.borrow();
+        guest.start..guest.start + guest.slots.bytes()
+    }
+
     /// Slots of 2 KiB that nobody holds, and all slots.
     #[must_use]
     pub fn slots(&self) -> (u64, u64) {
