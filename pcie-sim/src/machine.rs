@@ -231,6 +231,9 @@ impl<T: Tap> Machine<T> {
     }
 
     fn root_event(&mut self, event: RootEvent) {
+        if let (true, Some(path)) = (self.root.bypassed, &mut self.path) {
+            path.snoop(&mut self.root.ram);
+        }
         match self.root.handle(self.now, event, &mut self.schedule) {
             Effect::None => {}
             Effect::Completions(mut completions) => {

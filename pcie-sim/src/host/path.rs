@@ -162,6 +162,14 @@ impl MemoryPath {
         self.frames.as_mut()
     }
 
+    /// Lets a device that runs on a CPU see what the CPU's cache holds, and the CPU what that device does:
+    /// such a device snoops.
+    pub fn snoop(&mut self, ram: &mut Ram) {
+        if let Some(cache) = &mut self.cache {
+            cache.flush(ram);
+        }
+    }
+
     fn drain(
         &mut self,
         ram: &mut Ram,

@@ -101,8 +101,9 @@ impl<T: Tap> Machine<T> {
         self.schedule_drain();
     }
 
-    /// The driver's address of a machine address.
-    pub(super) fn driver_address(&self, machine: PhysAddr) -> Option<PhysAddr> {
+    /// The driver's address of a machine address; `None` when the driver has none for it.
+    #[must_use]
+    pub fn driver_address(&self, machine: PhysAddr) -> Option<PhysAddr> {
         self.path.as_ref().map_or(Some(machine), |path| path.driver_address(machine))
     }
 }
