@@ -16,12 +16,20 @@ impl Dma {
         }
         // Answers first, as the CPU stands still for them; then reads, since much waits for them and
         // the tags bound them; then writes.
-        let sent = self.send_answer(now, port)
-            || self.send_ring_read(now, port)
-            || self.send_payload_read(now, port)
-            || self.send_posted(now, port);
-        if sent {
-            self.pass_releases();
+        loop {
+            let gone = self.posted_gone;
+            let sent = self.send_answer(now, port)
+                || self.send_ring_read(now, port)
+                || self.send_payload_read(now, port)
+                || self.send_posted(now, port);
+            if sent {
+                self.pass_releases();
+            }
+            // A burst whose rest lies on the card ends without a TLP, and an answer may have waited for
+            // just that end: nothing else would wake the card for it.
+            if sent || self.posted_gone == gone {
+                break;
+            }
         }
     }
 
