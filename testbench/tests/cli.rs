@@ -104,7 +104,7 @@ fn bad_input_is_refused_with_one_line_and_status_2() {
 
 #[test]
 fn a_bad_option_is_refused_with_one_line_and_status_2() {
-    refused(&["--platform", "sun4"], "unknown platform `sun4`; there are: x86-noiommu, x86-vtd");
+    refused(&["--platform", "sun4"], "unknown platform `sun4`; there are: x86-noiommu, x86-os-off");
     refused(&["run", "nowhere.toml"], "nowhere.toml: cannot be read");
     refused(&["run", "--card", "rtl:card.toml"], "not available in this version");
     refused(&["run", "--card", "wood"], "unknown card `wood`");
@@ -296,7 +296,13 @@ fn the_schema_names_every_key_of_a_report() {
         value.as_object().unwrap().keys().cloned().collect::<Vec<String>>()
     };
     assert_eq!(keys(&schema["properties"]), keys(&report));
-    assert_eq!(keys(&schema["$defs"]["RunFigures"]["properties"]), keys(&report["results"][0]));
+    // What is judged is said of a platform's row only.
+    let judged = schemars::schema_for!(testbench::report::Judged).to_value();
+    let judged = keys(&judged["properties"]);
+    let mut all = keys(&report["results"][0]);
+    all.extend(judged);
+    all.sort();
+    assert_eq!(keys(&schema["$defs"]["RunFigures"]["properties"]), all);
 }
 
 #[test]
@@ -307,4 +313,39 @@ fn a_wrong_verb_is_status_2_and_help_is_status_0() {
     assert_eq!((help.status, help.err.as_str()), (HELD, ""));
     assert!(help.out.contains("Exit status: 0 all held"), "{}", help.out);
     assert!(vtb(&["completions", "bash"], &MADE_UP).out.contains("_vtb"));
+}
+
+/// A row a platform, with outcome, expectation and evidence; status 0 when all are as expected.
+#[test]
+fn the_table_of_platforms_has_every_row_and_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("a.json");
+    let output = binary(&["run", "--platform", "all", "--json", json.to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for id in testbench::platform::ids() {
+        assert!(text.lines().any(|line| line.starts_with(id)), "{id}: {text}");
+    }
+    let report: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    for row in report["results"].as_array().unwrap() {
+        for key in ["platform", "ops", "features", "outcome", "expected", "evidence"] {
+            assert!(!row[key].is_null(), "{key}: {row}");
+        }
+        assert_eq!(row["outcome"], row["expected"]);
+        assert!(row["evidence"].as_str().is_some_and(|line| !line.contains('\n')));
+    }
+}
+
+#[test]
+fn the_story_of_a_row_follows_one_buffer() {
+    let output = binary(&["run", "--platform", "ppc64-ddw", "--explain"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for part in ["the driver had", "it handed over", "window base", "it came to", "Outcome: works"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let output = binary(&["run", "--platform", "qemu-guest", "--explain"]);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("Nothing was run"));
 }

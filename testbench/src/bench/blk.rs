@@ -12,9 +12,10 @@ use pcie_sim::spec::blk::{S_OK, SECTOR_BYTES};
 use pcie_sim::time::Instant;
 use rtl_model::{Backing, BlkConfig, DeviceConfig};
 
-use super::outcome::{STALL, Tally, not_driven};
+use super::outcome::{STALL, Tally, not_driven, refused};
 use super::watch::Watch;
 use super::wiring::{Bench, MakeCard};
+use crate::platform::setup::Buffers;
 use crate::report::{RunError, RunResult};
 use crate::scenario::config::{BlkWorkload, BlockSource, Disk, RunConfig};
 use crate::scoreboard::{Access, BlkScoreboard, CommandId};
@@ -43,6 +44,9 @@ pub(super) fn run(
     let device = DeviceConfig::Blk(BlkConfig { backing, ..BlkConfig::default() });
     let watch = Watch::writing(config).map_err(RunError::internal)?;
     let mut bench = Bench::new(config, device, watch, make)?;
+    if let Err(why) = bench.admit(config) {
+        return refused(bench, why);
+    }
     let probed = bench
         .probe_context(config)
         .and_then(|context| BlkDriver::probe(&mut bench.machine, context));
@@ -50,8 +54,9 @@ pub(super) fn run(
         Ok(driver) => driver,
         Err(error) => return not_driven(bench, &error),
     };
-    let tally = Tally::begin(&mut bench, driver.counters());
-    let mut traffic = Traffic::new(config, &bench, commands.longest, scoreboard, tally)?;
+    let mut tally = Tally::begin(&mut bench, driver.counters());
+    (tally.facts.ops, tally.facts.features) = (driver.ops_name(), driver.features());
+    let mut traffic = Traffic::new(config, &mut bench, commands.longest, scoreboard, tally)?;
     traffic.drive(&mut bench, &mut driver, &mut commands)?;
     traffic.finish(bench, driver)
 }
@@ -114,17 +119,18 @@ struct Traffic {
 impl Traffic {
     fn new(
         config: &RunConfig,
-        bench: &Bench,
+        bench: &mut Bench,
         longest: u64,
         scoreboard: BlkScoreboard,
         tally: Tally,
     ) -> Result<Self, RunError> {
         let depth = config.driver.queue_depth;
         let buffer_bytes = longest.max(1).next_multiple_of(SEGMENT_BYTES);
-        let buffers = bench
-            .pages
-            .alloc(buffer_bytes * u64::from(depth), SEGMENT_BYTES)
-            .map_err(RunError::input)?;
+        let skew = match config.setup.buffers {
+            Buffers::WithinPages => 0,
+            Buffers::AcrossPages => SEGMENT_BYTES / 2,
+        };
+        let buffers = bench.buffers(buffer_bytes * u64::from(depth) + skew)? + skew;
         Ok(Self {
             tally,
             scoreboard,
@@ -173,6 +179,7 @@ impl Traffic {
         commands: &mut Commands,
     ) -> Result<(bool, bool), RunError> {
         let (mut more, mut full) = (true, false);
+        let begun = bench.machine.now();
         for _ in 0..self.kick_batch {
             let prepared = match self.waiting.take() {
                 Some(prepared) => prepared,
@@ -193,6 +200,7 @@ impl Traffic {
             }
         }
         driver.kick(&mut bench.machine);
+        self.tally.worked(bench, begun);
         Ok((more, full))
     }
 
@@ -252,9 +260,10 @@ impl Traffic {
     /// Waits for something to be done and takes it; `false` when the run cannot go on.
     fn complete(&mut self, bench: &mut Bench, driver: &mut BlkDriver) -> bool {
         let deadline = bench.machine.now() + STALL;
-        let taken = driver
-            .wait(&mut bench.machine, deadline)
-            .and_then(|_| driver.poll(&mut bench.machine, &mut self.done));
+        let woken = driver.wait(&mut bench.machine, deadline);
+        let begun = bench.machine.now();
+        let taken = woken.and_then(|_| driver.poll(&mut bench.machine, &mut self.done));
+        self.tally.worked(bench, begun);
         let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {

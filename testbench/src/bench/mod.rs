@@ -7,12 +7,16 @@
 //! ```
 
 mod blk;
+mod early;
 mod net;
 mod outcome;
+pub mod record;
 mod shortage;
+pub mod system;
 mod trace;
 pub mod watch;
 pub mod wiring;
+pub mod witness;
 
 use crate::report::{RunError, RunResult};
 use crate::scenario::config::{RunConfig, Workload};

@@ -10,10 +10,11 @@ use pcie_sim::host::{Bus, Memory};
 use pcie_sim::time::Instant;
 use rtl_model::{DeviceConfig, NetConfig};
 
-use super::outcome::{STALL, Tally, not_driven};
+use super::outcome::{STALL, Tally, not_driven, refused};
 use super::shortage;
 use super::watch::Watch;
 use super::wiring::{Bench, MakeCard};
+use crate::platform::setup::Buffers;
 use crate::report::{RunError, RunResult};
 use crate::scenario::config::{NetWorkload, PacketSource, RunConfig};
 use crate::scoreboard::{NetScoreboard, Order};
@@ -65,6 +66,9 @@ pub(super) fn run(
         receive_buffers: config.card.queue_size,
         ..NetOptions::default()
     };
+    if let Err(why) = bench.admit(config) {
+        return refused(bench, why);
+    }
     let probed = bench
         .probe_context(config)
         .and_then(|context| NetDriver::probe(&mut bench.machine, context, options));
@@ -72,8 +76,9 @@ pub(super) fn run(
         Ok(driver) => driver,
         Err(error) => return not_driven(bench, &error),
     };
-    let tally = Tally::begin(&mut bench, driver.counters());
-    let mut traffic = Traffic::new(config, &bench, &packets, tally)?;
+    let mut tally = Tally::begin(&mut bench, driver.counters());
+    (tally.facts.ops, tally.facts.features) = (driver.ops_name(), driver.features());
+    let mut traffic = Traffic::new(config, &mut bench, &packets, tally)?;
     traffic.drive(&mut bench, &mut driver, &mut packets)?;
     traffic.finish(bench, driver)
 }
@@ -95,14 +100,18 @@ struct Traffic {
 impl Traffic {
     fn new(
         config: &RunConfig,
-        bench: &Bench,
+        bench: &mut Bench,
         packets: &Packets,
         tally: Tally,
     ) -> Result<Self, RunError> {
         let depth = config.driver.queue_depth;
         let slot_bytes = (HEADROOM + packets.longest as u64).next_multiple_of(2048);
-        let slots =
-            bench.pages.alloc(slot_bytes * u64::from(depth), 4096).map_err(RunError::input)?;
+        let skew = match config.setup.buffers {
+            Buffers::WithinPages => 0,
+            // A packet of any length then lies on both sides of a page's end.
+            Buffers::AcrossPages => 4096 - HEADROOM - 8,
+        };
+        let slots = bench.buffers(slot_bytes * u64::from(depth) + skew)? + skew;
         Ok(Self {
             tally,
             scoreboard: NetScoreboard::new(1, Order::Fifo),
@@ -149,6 +158,7 @@ impl Traffic {
         packets: &mut Packets,
     ) -> Result<bool, RunError> {
         let mut more = true;
+        let begun = bench.machine.now();
         for _ in 0..self.kick_batch {
             if self.under_way.len() >= self.depth {
                 break;
@@ -162,6 +172,7 @@ impl Traffic {
             self.send(bench, driver, slot)?;
         }
         driver.kick(&mut bench.machine);
+        self.tally.worked(bench, begun);
         Ok(more)
     }
 
@@ -190,9 +201,10 @@ impl Traffic {
     /// Waits for something to come back and takes it; `false` when the run cannot go on.
     fn receive(&mut self, bench: &mut Bench, driver: &mut NetDriver) -> bool {
         let deadline = bench.machine.now() + STALL;
-        let taken = driver
-            .wait(&mut bench.machine, deadline)
-            .and_then(|_| driver.poll(&mut bench.machine, &mut self.events));
+        let woken = driver.wait(&mut bench.machine, deadline);
+        let begun = bench.machine.now();
+        let taken = woken.and_then(|_| driver.poll(&mut bench.machine, &mut self.events));
+        self.tally.worked(bench, begun);
         let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {

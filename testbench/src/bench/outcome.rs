@@ -7,14 +7,14 @@ use host_driver::{Counters, ProbeError};
 use pcie_sim::host::Bus;
 use pcie_sim::iommu::IotlbCounts;
 use pcie_sim::machine::CpuFinding;
-use pcie_sim::root::Refusal;
 use pcie_sim::time::{Instant, Span};
 
+use super::record::{self, Record};
 use super::shortage;
 use super::wiring::Bench;
 use crate::analyzer::Purpose;
 use crate::measure::{Counts, Latency};
-use crate::report::{DmaApiCounts, RunError, RunResult, Violation};
+use crate::report::{DmaApiCounts, Facts, RunError, RunResult, Violation};
 
 /// How long a bench may go without any progress before it is given up.
 pub(super) const STALL: Span = Span::from_ms(100);
@@ -29,6 +29,7 @@ pub(super) fn not_driven(mut bench: Bench, error: &ProbeError) -> Result<RunResu
     }
     let mut tally = Tally::begin(&mut bench, Counters::default());
     tally.violation(&bench, "DRIVER-PROBE", error.to_string());
+    tally.facts.refused = Some(error.to_string());
     tally.end(&bench, Counters::default());
     tally.result(bench, None)
 }
@@ -44,6 +45,8 @@ pub(super) struct Tally {
     pub(super) payload_bytes: u64,
     /// What went wrong, as it was found.
     pub(super) violations: Vec<Violation>,
+    /// What the driver said of itself.
+    pub(super) facts: Facts,
     ended: Option<Window>,
 }
 
@@ -66,8 +69,14 @@ impl Tally {
             latency: Latency::new(),
             payload_bytes: 0,
             violations: Vec::new(),
+            facts: Facts::default(),
             ended: None,
         }
+    }
+
+    /// The CPU has worked for the traffic since `begun`.
+    pub(super) fn worked(&mut self, bench: &Bench, begun: Instant) {
+        self.facts.cpu_time += bench.machine.now().since(begun);
     }
 
     /// The traffic has ended.
@@ -98,10 +107,16 @@ impl Tally {
         let now = bench.machine.now();
         bench.machine.tap.finish(now).map_err(RunError::internal)?;
         self.collect(&bench, removed);
+        let record = Record::of(&mut bench).map(Box::new);
+        for left in bench.stop() {
+            self.violation(&bench, "DMA-LEFT", left);
+        }
+        self.violations.sort();
         let Some(window) = self.ended else {
             return Err(RunError::internal("the traffic was never ended"));
         };
         let (counts, latency) = (window.counts, self.latency.figures());
+        let completed = self.latency.count();
         Ok(RunResult {
             requests: counts.requests,
             descriptors: counts.descriptors,
@@ -125,6 +140,7 @@ impl Tally {
                 max_ns: latency.max,
                 mean_ns: latency.mean,
             },
+            completed,
             traffic_time: window.traffic_time,
             sim_time: now.since(Instant::ZERO),
             iotlb: IotlbCounts {
@@ -137,6 +153,8 @@ impl Tally {
                 bounced_bytes: window.after.dma.bounced_bytes - self.before.dma.bounced_bytes,
             },
             violations: self.violations,
+            facts: self.facts,
+            record,
         })
     }
 
@@ -149,17 +167,7 @@ impl Tally {
             });
         }
         for refused in bench.machine.root.refused().iter().take(TOLD) {
-            let why = match refused.refusal {
-                Refusal::Iommu(reason) => {
-                    format!("the IOMMU blocks it, fault reason {reason:#04x}")
-                }
-                Refusal::NoMemory => "there is no memory".to_owned(),
-                Refusal::NotShared => "the secure guest has not shared the page".to_owned(),
-                Refusal::SlotFrozen => "an earlier fault has frozen the slot".to_owned(),
-                Refusal::PortDisabled => "the root port's Bus Master Enable is off".to_owned(),
-                Refusal::CrossesPage => "it crosses a 4-KiB boundary".to_owned(),
-                Refusal::UnknownInterrupt => "no interrupt message stands for it".to_owned(),
-            };
+            let why = record::why(bench, refused);
             self.violations.push(Violation {
                 rule: "DMA-REFUSED".to_owned(),
                 time: refused.at,
@@ -180,8 +188,15 @@ impl Tally {
                 message: finding.to_string(),
             });
         }
-        self.violations.sort();
     }
+}
+
+/// The result of a run that ended before it began.
+pub(super) fn refused(mut bench: Bench, why: String) -> Result<RunResult, RunError> {
+    let mut tally = Tally::begin(&mut bench, Counters::default());
+    tally.end(&bench, Counters::default());
+    tally.facts.refused = Some(why);
+    tally.result(bench, None)
 }
 
 fn cpu_violation(finding: &CpuFinding) -> Violation {

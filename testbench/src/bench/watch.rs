@@ -118,6 +118,7 @@ impl Watch {
     pub fn writing(config: &RunConfig) -> io::Result<Self> {
         let mut watch = Self::new();
         let observers = watch.analyzer.observer_mut();
+        observers.log = config.watched.then(Vec::new);
         if let Some(path) = &config.trace {
             observers.trace = Some(Trace::create(path)?);
         }

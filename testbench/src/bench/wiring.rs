@@ -3,25 +3,29 @@
 use std::fs::OpenOptions;
 use std::io;
 
-use host_driver::dma::iommu::IommuCosts;
+use std::rc::Rc;
+
 use host_driver::{
-    DmarUnit, DriverConfig, DriverCosts, Indirect, IommuUnit, Pages, PciTransport, PlatformDma,
-    ProbeContext, ProbeError, Translation as DmaTranslation,
+    DriverConfig, DriverCosts, Indirect, IommuUnit, Pages, PciTransport, PlatformDma, ProbeContext,
+    ProbeError,
 };
 use pcie_sim::address::{Bdf, PhysAddr};
 use pcie_sim::endpoint::Endpoint;
+use pcie_sim::host::Memory;
 use pcie_sim::host::ram::{HOLE_START, Ram};
-use pcie_sim::iommu::vtd::{Geometry, Vtd, VtdConfig, VtdTiming};
+use pcie_sim::host::shape::HostCosts;
 use pcie_sim::iommu::{Iommu, IotlbCounts};
 use pcie_sim::machine::{Machine, MachineConfig};
 use pcie_sim::root::enumerate::{Windows, enumerate};
 use pcie_sim::spec::{features, virtio_pci};
 use pcie_sim::time::Span;
-use rtl_model::{Card, CardConfig, CardTiming, DeviceConfig};
+use rtl_model::{Card, CardConfig, CardTiming, DeviceConfig, Malice};
 
-use super::shortage;
+use super::early::{self, Early};
+use super::system::{self, System};
 use super::watch::Watch;
-use crate::platform::Translation;
+use super::witness::Witness;
+use crate::platform::setup::Incident;
 use crate::report::RunError;
 use crate::scenario::config::{CompletionMode, Layout, Placement, RunConfig};
 
@@ -52,6 +56,11 @@ pub struct Bench {
     pub platform: PlatformDma,
     /// The IOMMU, when the operating system has switched one on.
     pub iommu: Option<IommuUnit>,
+    /// The operating system, as far as DMA goes.
+    pub system: System,
+    /// The host's side of every DMA address, where it is kept.
+    pub witness: Option<Witness>,
+    buffers: Vec<(PhysAddr, u64)>,
 }
 
 impl Bench {
@@ -68,8 +77,14 @@ impl Bench {
     ) -> Result<Self, RunError> {
         let card = make(config, card_config(config, device))?;
         let ram = ram(config).map_err(RunError::input)?;
-        let iommu = iommu(config);
-        let mut machine = Machine::new(machine_config(config), ram, iommu, card, watch);
+        let witness = config.watched.then(Witness::default);
+        let iommu = system::hardware(config, &ram);
+        let iommu = match &witness {
+            Some(witness) => iommu.map(|iommu| witness.iommu(iommu)),
+            None => iommu,
+        };
+        let mut machine =
+            Machine::new(machine_config(config), ram, iommu, in_slot(config, card), watch);
         let slot = &config.slot;
         let found = enumerate(&mut machine, Windows::default(), slot.mps_bytes, slot.mrrs_bytes)
             .map_err(RunError::internal)?;
@@ -77,16 +92,67 @@ impl Bench {
             .iter()
             .find(|function| function.vendor == virtio_pci::VENDOR_ID)
             .ok_or_else(|| RunError::internal("firmware found no virtio card"))?;
-        let end = PhysAddr(config.host.ram_bytes.min(HOLE_START));
-        let mut bench = Self {
+        if config.setup.incident == Incident::EarlyDma {
+            machine.run_until(early::SYSTEM_STARTS);
+        }
+        let end = PhysAddr(machine.ram_bytes().min(HOLE_START));
+        let pages = Pages::new(LOW_MEMORY..end);
+        let (system, mut platform) = System::start(config, &mut machine, &pages)?;
+        platform.card_address_bits = config.setup.card.address_bits;
+        if let Some(witness) = witness.clone() {
+            platform.wrap = Some(Rc::new(move |ops| witness.ops(ops)));
+        }
+        Ok(Self {
             card: card.bdf,
-            pages: Pages::new(LOW_MEMORY..end),
-            platform: PlatformDma::default(),
-            iommu: None,
+            pages,
+            platform,
+            iommu: system.iommu.clone(),
+            system,
+            witness,
+            buffers: Vec::new(),
             machine,
-        };
-        bench.switch_iommu_on(config)?;
-        Ok(bench)
+        })
+    }
+
+    /// Memory for the traffic's own buffers, given back at the end.
+    ///
+    /// # Errors
+    /// Too little RAM is [`RunError::Input`].
+    pub fn buffers(&mut self, bytes: u64) -> Result<PhysAddr, RunError> {
+        let start = self.pages.alloc(bytes, 4096).map_err(RunError::input)?;
+        self.buffers.push((start, bytes));
+        Ok(start)
+    }
+
+    /// Stops the system after the driver has gone. What is left of the run, one line each: nothing, when
+    /// everybody has given everything back.
+    pub fn stop(&mut self) -> Vec<String> {
+        for (start, bytes) in self.buffers.drain(..) {
+            // Allocated right here, so that it cannot be refused.
+            let _ = self.pages.free(start, bytes);
+        }
+        let mut left = Vec::new();
+        if let Some(live @ 1..) = self.witness.as_ref().map(Witness::live) {
+            left.push(format!("{live} mappings are live"));
+        }
+        self.platform = PlatformDma::default();
+        self.iommu = None;
+        left.extend(std::mem::take(&mut self.system).stop(&mut self.machine, &self.pages));
+        if let bytes @ 1.. = self.pages.in_use_bytes() {
+            left.push(format!("{bytes} bytes of memory were not given back"));
+        }
+        left
+    }
+
+    /// Whether the system lets the card be there at all.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&mut self, config: &RunConfig) -> Result<(), String> {
+        match config.setup.incident {
+            Incident::HotPlug => system::hotplug(&mut self.machine, self.card),
+            Incident::None | Incident::EarlyDma => Ok(()),
+        }
     }
 
     /// What a driver needs to take over the card.
@@ -108,34 +174,6 @@ impl Bench {
     pub fn iotlb(&self) -> IotlbCounts {
         self.machine.root.iommu.as_deref().map(Iommu::counts).unwrap_or_default()
     }
-
-    fn switch_iommu_on(&mut self, config: &RunConfig) -> Result<(), RunError> {
-        if config.platform.translation == Translation::None {
-            return Ok(());
-        }
-        let windows = Windows::default();
-        let dmar = DmarUnit {
-            registers: VtdConfig::default().registers,
-            scope: None,
-            reserved: vec![windows.low..HOLE_START + (1 << 30), windows.high..u64::MAX],
-            mode: host_driver::IommuMode::default(),
-            costs: IommuCosts {
-                map: config.timing.driver_iommu_map,
-                unmap: config.timing.driver_iommu_unmap,
-                ..IommuCosts::default()
-            },
-        };
-        let unit = IommuUnit::bring_up(&mut self.machine, &self.pages, dmar).map_err(|error| {
-            if shortage::of_iommu(&error) {
-                RunError::input(format!("host.ram: too small for the IOMMU's tables: {error}"))
-            } else {
-                RunError::internal(error)
-            }
-        })?;
-        self.platform.translation = DmaTranslation::Iommu(unit.clone());
-        self.iommu = Some(unit);
-        Ok(())
-    }
 }
 
 fn ram(config: &RunConfig) -> io::Result<Ram> {
@@ -153,50 +191,32 @@ fn ram(config: &RunConfig) -> io::Result<Ram> {
     }
 }
 
-fn iommu(config: &RunConfig) -> Option<Box<dyn Iommu>> {
-    let timing = &config.timing;
-    match config.platform.translation {
-        Translation::None => None,
-        Translation::VtdStrict => Some(Box::new(Vtd::new(VtdConfig {
-            iotlb: geometry(timing.iommu_iotlb_entries),
-            timing: VtdTiming {
-                hit: timing.iommu_hit,
-                context_walk_read: timing.iommu_context_walk_read,
-                page_walk_read: timing.iommu_page_walk_read,
-                command: timing.iommu_command,
-                descriptor_fetch: timing.iommu_descriptor_fetch,
-                context_invalidation: timing.iommu_context_invalidation,
-                iotlb_invalidation: timing.iommu_iotlb_invalidation,
-                page_invalidation: timing.iommu_page_invalidation,
-                wait: timing.iommu_wait,
-                to_memory: timing.root_inbound + timing.root_memory_read,
-            },
-            ..VtdConfig::default()
-        }))),
-    }
-}
-
-/// As many entries as asked for, or a few more: sets come in powers of two.
-fn geometry(entries: u32) -> Geometry {
-    let sets = if entries >= 64 { 8 } else { 1 };
-    let ways = entries.div_ceil(sets).max(1);
-    Geometry { sets: sets as usize, ways: ways as usize }
-}
-
 fn machine_config(config: &RunConfig) -> MachineConfig {
     MachineConfig {
         link: config.slot.link,
         root: config.timing.root(),
         cpu: config.timing.cpu(),
         rcb_bytes: config.slot.rcb_bytes,
+        shape: config.setup.shape,
+        host_costs: HostCosts { store_drain: config.setup.store_drain, ..HostCosts::default() },
         ..MachineConfig::default()
     }
 }
 
+/// Where the card is found: firmware always gives the first slot this number.
+const SLOT: Bdf = Bdf::new(1, 0, 0);
+
+fn in_slot(config: &RunConfig, card: Box<dyn Endpoint>) -> Box<dyn Endpoint> {
+    match config.setup.incident {
+        Incident::EarlyDma => Box::new(Early::new(card, SLOT)),
+        Incident::None | Incident::HotPlug => card,
+    }
+}
+
 fn card_config(config: &RunConfig, device: DeviceConfig) -> CardConfig {
-    let card = &config.card;
+    let (card, part) = (&config.card, &config.setup.card);
     let mut withheld_features = 0;
-    if !card.access_platform {
+    if !card.access_platform || !part.offers_access_platform {
         withheld_features |= features::ACCESS_PLATFORM;
     }
     if card.always_interrupt {
@@ -204,8 +224,16 @@ fn card_config(config: &RunConfig, device: DeviceConfig) -> CardConfig {
     }
     CardConfig {
         queue_size_max: card.queue_size,
-        memory_bytes: card.memory_bytes,
+        // A bounce buffer that the platform has to have is there whatever the scenario says.
+        memory_bytes: card.memory_bytes.max(part.bounce.map_or(0, |part| part.offset + part.bytes)),
         withheld_features,
+        address_policy: part.addresses,
+        swiotlb: part.bounce,
+        malice: part
+            .malice
+            .map(|deed| Malice { deed, queue: 0, request: 3, seed: 1 })
+            .into_iter()
+            .collect(),
         reads_in_flight: card.reads_in_flight,
         descriptor_prefetch: card.descriptor_prefetch,
         completion_batch: card.completion_batch,
@@ -264,6 +292,10 @@ fn driver_config(config: &RunConfig) -> DriverConfig {
             poll: timing.driver_poll,
         },
         dma_debug: config.driver.dma_debug,
+        accept_access_platform: config.setup.driver.access_platform,
+        accept_order_platform: config.setup.driver.order_platform,
+        accept_swiotlb: config.setup.driver.swiotlb,
+        bounce_hint_bytes: config.setup.driver.bounce_hint_bytes,
         ..DriverConfig::default()
     }
 }

@@ -58,9 +58,13 @@ pub struct RunArgs {
 /// What can be put in place of what the scenario says, and what is written.
 #[derive(Debug, Args, Default)]
 pub struct RunOptions {
-    /// Machine to plug the card into, instead of the scenario's; may be repeated, or `all`
+    /// Machine to plug the card into, instead of the scenario's; may be repeated. `all`, without a
+    /// scenario: the table of every platform and what becomes of a card there
     #[arg(long, value_name = "ID")]
     pub platform: Vec<String>,
+    /// Tell the story of the platforms named: what address the driver had, and what became of it
+    #[arg(long, requires = "platform")]
+    pub explain: bool,
     /// Card under test: `model`, or `rtl:MANIFEST`
     #[arg(long, value_name = "CARD", default_value = "model")]
     pub card: String,

@@ -6,6 +6,7 @@
 pub mod args;
 mod bench;
 mod outputs;
+mod platforms;
 mod run;
 mod stopwatch;
 

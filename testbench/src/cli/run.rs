@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::RunOptions;
 use super::outputs::Outputs;
 use super::stopwatch::Stopwatch;
-use super::{Bench, Failure, HELD, Status, VIOLATED};
+use super::{Bench, Failure, HELD, Status, VIOLATED, platforms};
 use crate::parallel::run_all;
 use crate::report::{self, RunReport};
 use crate::scenario::Scenario;
@@ -23,6 +23,9 @@ pub(super) fn run(
     bench: &Bench<'_>,
     out: &mut dyn Write,
 ) -> Result<Status, Failure> {
+    if options.explain || path.is_none() && options.platform.iter().any(|id| id == "all") {
+        return platforms::run(path, options, bench, out);
+    }
     let stopwatch = Stopwatch::start();
     let mut scenario = Scenario::load(path, &options.overrides()?)?;
     inspect(&scenario.runs, bench)?;
@@ -41,7 +44,7 @@ pub(super) fn run(
 }
 
 /// Looks at each kind of traffic once, before any of it runs.
-fn inspect(runs: &[RunConfig], bench: &Bench<'_>) -> Result<(), Failure> {
+pub(super) fn inspect(runs: &[RunConfig], bench: &Bench<'_>) -> Result<(), Failure> {
     let mut last = None;
     for run in runs {
         if last != Some(&run.workload) {
@@ -57,7 +60,7 @@ pub(super) fn cores() -> usize {
 }
 
 /// A line on standard error, where that is a terminal; elsewhere nothing.
-fn progress(runs: usize) -> ProgressBar {
+pub(super) fn progress(runs: usize) -> ProgressBar {
     let bar = ProgressBar::new(runs as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} runs, {elapsed}") {
         bar.set_style(style);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::result::RunResult;
 use super::threshold::Verdict;
+use crate::platform::Outcome;
 use crate::preset::{Quantity, Timing};
 use crate::scenario::Scenario;
 use crate::scenario::config::{Device, Layout, Placement, RingFormat, RunConfig};
@@ -38,6 +39,9 @@ pub struct RunReport {
     pub thresholds: Vec<Verdict>,
     /// What was taken to last how long.
     pub timing: TimingUsed,
+    /// Platforms that are not run here, in a report on all of them.
+    #[serde(default)]
+    pub elsewhere: Vec<Elsewhere>,
 }
 
 /// One run.
@@ -83,6 +87,37 @@ pub struct RunFigures {
     pub sim_time_ns: u64,
     /// TLPs on the link, both ways.
     pub tlps: u64,
+    /// What was judged, of a run that shows a platform.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Judged>,
+}
+
+/// What became of a card on a platform.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Judged {
+    /// In what the machine differs from the platform's own; empty for that one.
+    pub variant: String,
+    /// The DMA ops that the driver was given; empty when it was given none.
+    pub ops: String,
+    /// Which of SWIOTLB, ACCESS_PLATFORM and ORDER_PLATFORM were negotiated.
+    pub features: Vec<String>,
+    /// What became of the card.
+    pub outcome: Outcome,
+    /// What had to.
+    pub expected: Outcome,
+    /// One line: a fault record, a finding, or what was compared.
+    pub evidence: String,
+    /// CPU time in ns for submitting, notifying and completing a request.
+    pub cpu_ns_per_request: f64,
+}
+
+/// A platform that other commands run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Elsewhere {
+    /// Its name.
+    pub platform: String,
+    /// Where it is run.
+    pub place: String,
 }
 
 /// Memory reads of the card with their completions.
@@ -197,6 +232,7 @@ impl RunReport {
             wall_s,
             violations: runs().flat_map(|(run, result)| violations(run, result)).collect(),
             timing: TimingUsed::of(&scenario.timing),
+            elsewhere: Vec::new(),
         }
     }
 
@@ -232,7 +268,7 @@ impl TimingUsed {
 }
 
 /// A share, to six decimals so that a report stays readable; 0 of nothing.
-fn per(count: u64, of: u64) -> f64 {
+pub(super) fn per(count: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { (count as f64 / of as f64 * 1e6).round() / 1e6 }
 }
 
@@ -288,6 +324,7 @@ impl RunFigures {
             },
             sim_time_ns: result.sim_time.as_ns(),
             tlps: result.tlps,
+            judged: None,
         }
     }
 }

@@ -9,13 +9,15 @@
 use std::collections::BTreeMap;
 
 mod json;
+mod platforms;
 mod result;
 mod sentences;
 mod table;
 mod threshold;
 
-pub use self::json::{RuleViolation, RunFigures, RunReport, SCHEMA};
-pub use self::result::{DmaApiCounts, Latency, RunError, RunResult, Violation};
+pub use self::json::{Elsewhere, Judged, RuleViolation, RunFigures, RunReport, SCHEMA};
+pub use self::platforms::{judge_all, platform_table, summary};
+pub use self::result::{DmaApiCounts, Facts, Latency, RunError, RunResult, Violation};
 pub use self::sentences::sentences;
 pub use self::table::table;
 pub use self::threshold::Verdict;

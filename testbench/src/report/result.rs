@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use pcie_sim::iommu::IotlbCounts;
 use pcie_sim::time::{Instant, Span};
 
+use crate::bench::record::Record;
+
 /// The time from a request's notification to the driver's knowing that it is done, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Latency {
@@ -77,6 +79,8 @@ pub struct RunResult {
     pub tlps: u64,
     /// How long requests took.
     pub latency: Latency,
+    /// Requests whose completion the driver learned of.
+    pub completed: u64,
     /// The simulated time in which the traffic ran, without probe and removal.
     pub traffic_time: Span,
     /// All of the simulated time.
@@ -87,6 +91,23 @@ pub struct RunResult {
     pub dma_api: DmaApiCounts,
     /// What broke a rule: the scoreboard's, the checker's and DMA debug's findings.
     pub violations: Vec<Violation>,
+    /// What was chosen for the run.
+    pub facts: Facts,
+    /// Every DMA address, of a run that was watched.
+    pub record: Option<Box<Record>>,
+}
+
+/// What was chosen for a run, and what the CPU had to do for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// The DMA ops that the driver was given; empty when it was given none.
+    pub ops: &'static str,
+    /// The features negotiated.
+    pub features: u64,
+    /// Why nothing ran, when driver, system or card refused.
+    pub refused: Option<String>,
+    /// CPU time spent in submitting, notifying and completing; not in waiting for something to come.
+    pub cpu_time: Span,
 }
 
 /// Why a run has no result.

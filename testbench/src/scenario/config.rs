@@ -9,7 +9,7 @@ use pcie_sim::time::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::platform::Platform;
+use crate::platform::{Platform, Setup};
 use crate::preset::Timing;
 
 /// Which virtio device the card is.
@@ -233,8 +233,14 @@ pub struct WaveFile {
 /// One run, with every choice made.
 #[derive(Debug, Clone)]
 pub struct RunConfig {
-    /// The host's ways with addresses.
+    /// The machine.
     pub platform: &'static Platform,
+    /// How it is built: the platform's own way, or a variant of it.
+    pub setup: Setup,
+    /// What that variant is; empty for the platform's own way.
+    pub variant: &'static str,
+    /// Every DMA address is kept, and the run is judged by them.
+    pub watched: bool,
     /// The device.
     pub device: Device,
     /// The format of its rings.
@@ -267,14 +273,26 @@ pub struct RunConfig {
 
 impl RunConfig {
     /// The run's name in every report:
-    /// `RING/PLACEMENT/LAYOUT[+event_idx]/DEVICE/PLATFORM`, for example `split/host/direct/blk/x86-vtd`.
+    /// `RING/PLACEMENT/LAYOUT[+event_idx]/DEVICE/PLATFORM`, for example `split/host/direct/blk/x86-vtd`;
+    /// a variant of a platform follows in brackets.
     #[must_use]
     pub fn name(&self) -> String {
         let event_idx = if self.event_idx { "+event_idx" } else { "" };
         format!(
             "{}/{}/{}{event_idx}/{}/{}",
-            self.ring, self.placement, self.layout, self.device, self.platform.id
+            self.ring,
+            self.placement,
+            self.layout,
+            self.device,
+            self.machine()
         )
+    }
+
+    /// The platform's name, and in brackets its variant.
+    #[must_use]
+    pub fn machine(&self) -> String {
+        let id = self.platform.id;
+        if self.variant.is_empty() { id.to_owned() } else { format!("{id} ({})", self.variant) }
     }
 }
 

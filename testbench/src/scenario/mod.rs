@@ -25,7 +25,7 @@ use self::config::{
 pub use self::file::{ByteSize, Threshold};
 use self::file::{File, SyntheticCommands, SyntheticPackets};
 use self::source::{InputError, Source};
-use crate::platform::{self, Platform};
+use crate::platform::{self, Platform, Setup};
 use crate::preset::Timing;
 
 /// The scenario that is run when none is named.
@@ -161,11 +161,11 @@ fn platforms(
     let from_options = !wanted.is_empty();
     let names = if from_options { wanted } else { &file.platforms };
     if names.iter().any(|name| name == "all") {
-        return Ok(platform::PLATFORMS.iter().collect());
+        return Ok(platform::runnable().collect());
     }
     let mut found: Vec<&'static Platform> = Vec::new();
     for name in names {
-        let platform = platform::find(name).map_err(|error| {
+        let platform = platform::find_runnable(name).map_err(|error| {
             if from_options {
                 InputError::whole("--platform", error)
             } else {
@@ -223,8 +223,13 @@ impl Cells<'_> {
 
     fn cell(&self, device: Device, platform: &'static Platform, workload: Workload) -> RunConfig {
         let File { link, host, card, driver, .. } = self.file;
+        let case = platform.cases().first();
         RunConfig {
             platform,
+            // Platforms without one have been refused.
+            setup: platform.setup().copied().unwrap_or(Setup::PLAIN),
+            variant: case.map_or("", |case| case.variant),
+            watched: false,
             device,
             ring: config::RingFormat::Split,
             placement: config::Placement::Host,
