@@ -10,6 +10,7 @@ mod blk;
 mod early;
 mod net;
 mod outcome;
+mod platform_bus;
 pub mod record;
 mod shortage;
 pub mod system;

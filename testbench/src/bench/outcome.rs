@@ -159,7 +159,8 @@ impl Tally {
     }
 
     fn collect(&mut self, bench: &Bench, removed: Option<Removed>) {
-        for found in bench.machine.tap.analyzer.violations() {
+        let analyzed = bench.machine.tap.analyzer.violations().iter().filter(|_| bench.analyzed);
+        for found in analyzed {
             self.violations.push(Violation {
                 rule: found.rule.to_owned(),
                 time: found.time,

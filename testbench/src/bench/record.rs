@@ -18,6 +18,9 @@ use super::wiring::Bench;
 use super::witness::{Grant, Witness};
 use crate::analyzer::{Purpose, Role};
 
+/// Writes here are interrupts, also those of a bus that the analyzer does not know.
+const INTERRUPTS: Range<u64> = 0xfee0_0000..0xfef0_0000;
+
 /// Where a DMA led.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Led {
@@ -127,6 +130,7 @@ fn dma(bench: &Bench, witness: &Witness) -> Vec<Dma> {
             };
             let purpose = match seen.role {
                 Role::Dma(Purpose::MsiX) => return None,
+                _ if write && INTERRUPTS.contains(&address) => return None,
                 Role::Dma(purpose) => purpose,
                 _ => Purpose::Unknown,
             };

@@ -5,6 +5,7 @@ use std::io;
 
 use std::rc::Rc;
 
+use host_driver::Transport;
 use host_driver::{
     DriverConfig, DriverCosts, Indirect, IommuUnit, Pages, PciTransport, PlatformDma, ProbeContext,
     ProbeError,
@@ -22,10 +23,11 @@ use pcie_sim::time::Span;
 use rtl_model::{Card, CardConfig, CardTiming, DeviceConfig, Malice};
 
 use super::early::{self, Early};
+use super::platform_bus;
 use super::system::{self, System};
 use super::watch::Watch;
 use super::witness::Witness;
-use crate::platform::setup::Incident;
+use crate::platform::setup::{Incident, Slot};
 use crate::report::RunError;
 use crate::scenario::config::{CompletionMode, Layout, Placement, RunConfig};
 
@@ -40,8 +42,11 @@ pub type MakeCard<'m> = &'m dyn Fn(&RunConfig, CardConfig) -> Result<Box<dyn End
 ///
 /// # Errors
 /// A parameter that does not fit is [`RunError::Input`].
-pub fn model(_: &RunConfig, card: CardConfig) -> Result<Box<dyn Endpoint>, RunError> {
-    Ok(Box::new(Card::new(card).map_err(RunError::input)?))
+pub fn model(run: &RunConfig, card: CardConfig) -> Result<Box<dyn Endpoint>, RunError> {
+    match run.setup.slot {
+        Slot::Pci => Ok(Box::new(Card::new(card).map_err(RunError::input)?)),
+        Slot::Mmio { filled_later } => platform_bus::slot(card, filled_later),
+    }
 }
 
 /// A computer with a card in it, firmware run, nobody driving the card yet.
@@ -50,6 +55,8 @@ pub struct Bench {
     pub machine: Machine<Watch>,
     /// Where the card is.
     pub card: Bdf,
+    /// The analyzer knows the bus that the card is on: PCI. Of another it has nothing to say.
+    pub analyzed: bool,
     /// RAM that the driver may use.
     pub pages: Pages,
     /// What the driver is told of the platform.
@@ -85,13 +92,7 @@ impl Bench {
         };
         let mut machine =
             Machine::new(machine_config(config), ram, iommu, in_slot(config, card), watch);
-        let slot = &config.slot;
-        let found = enumerate(&mut machine, Windows::default(), slot.mps_bytes, slot.mrrs_bytes)
-            .map_err(RunError::internal)?;
-        let card = found
-            .iter()
-            .find(|function| function.vendor == virtio_pci::VENDOR_ID)
-            .ok_or_else(|| RunError::internal("firmware found no virtio card"))?;
+        let card = find_card(config, &mut machine)?;
         if config.setup.incident == Incident::EarlyDma {
             machine.run_until(early::SYSTEM_STARTS);
         }
@@ -103,7 +104,8 @@ impl Bench {
             platform.wrap = Some(Rc::new(move |ops| witness.ops(ops)));
         }
         Ok(Self {
-            card: card.bdf,
+            card,
+            analyzed: config.setup.slot == Slot::Pci,
             pages,
             platform,
             iommu: system.iommu.clone(),
@@ -160,13 +162,22 @@ impl Bench {
     /// # Errors
     /// When the card's virtio capabilities cannot be used.
     pub fn probe_context(&mut self, config: &RunConfig) -> Result<ProbeContext, ProbeError> {
-        let transport = PciTransport::open(&mut self.machine, self.card)?;
         Ok(ProbeContext {
-            transport: Box::new(transport),
+            transport: self.transport(config)?,
             pages: self.pages.clone(),
             platform: self.platform.clone(),
             config: driver_config(config),
         })
+    }
+
+    fn transport(&mut self, config: &RunConfig) -> Result<Box<dyn Transport>, ProbeError> {
+        if config.setup.slot == Slot::Pci {
+            return Ok(Box::new(PciTransport::open(&mut self.machine, self.card)?));
+        }
+        let (transport, waited) = platform_bus::open(&mut self.machine)?;
+        let said = waited.map(|until| format!("the slot was empty until {} ns", until.as_ns()));
+        self.system.log.extend(said);
+        Ok(Box::new(transport))
     }
 
     /// How often translations were found ready.
@@ -198,9 +209,24 @@ fn machine_config(config: &RunConfig) -> MachineConfig {
         cpu: config.timing.cpu(),
         rcb_bytes: config.slot.rcb_bytes,
         shape: config.setup.shape,
+        fixed_window: matches!(config.setup.slot, Slot::Mmio { .. })
+            .then_some(platform_bus::WINDOW),
         host_costs: HostCosts { store_drain: config.setup.store_drain, ..HostCosts::default() },
-        ..MachineConfig::default()
     }
+}
+
+/// Firmware finds the card; on a platform's own bus the system knows where it is.
+fn find_card(config: &RunConfig, machine: &mut Machine<Watch>) -> Result<Bdf, RunError> {
+    if let Slot::Mmio { .. } = config.setup.slot {
+        platform_bus::wire(machine)?;
+        return Ok(platform_bus::REQUESTER);
+    }
+    let slot = &config.slot;
+    let found = enumerate(machine, Windows::default(), slot.mps_bytes, slot.mrrs_bytes)
+        .map_err(RunError::internal)?;
+    let card = found.iter().find(|function| function.vendor == virtio_pci::VENDOR_ID);
+    let card = card.ok_or_else(|| RunError::internal("firmware found no virtio card"))?;
+    Ok(card.bdf)
 }
 
 /// Where the card is found: firmware always gives the first slot this number.

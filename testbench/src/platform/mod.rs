@@ -18,6 +18,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::setup::Slot;
 pub use self::setup::{Bursts, Setup};
 pub use self::story::{features, story};
 pub use self::table::PLATFORMS;
@@ -114,18 +115,22 @@ impl Platform {
         }
     }
 
-    /// How the machine is built for an ordinary scenario; `None` when a card does not work on it here.
+    /// How the machine is built for an ordinary scenario; `None` when a card does not work on it here, or
+    /// is on a bus whose figures the analyzer cannot give.
     #[must_use]
     pub fn setup(&self) -> Option<&'static Setup> {
         let case = self.cases().first()?;
-        matches!(case.expected.outcome, Outcome::Works | Outcome::Bounces).then_some(&case.setup)
+        let works = matches!(case.expected.outcome, Outcome::Works | Outcome::Bounces);
+        (works && case.setup.slot == Slot::Pci).then_some(&case.setup)
     }
 
     /// Why there is no [`Platform::setup`].
     #[must_use]
     pub fn why_not_here(&self) -> &'static str {
         match self.place {
-            Place::Here(_) => "no card works on it",
+            Place::Here(_) => {
+                "only `--platform all` and `--explain` do, for the analyzer knows PCI only"
+            }
             Place::Elsewhere(place) => place,
             Place::NotInThisVersion => "not in this version",
         }

@@ -26,6 +26,8 @@ pub struct Setup {
     pub driver: DriverPart,
     /// Where data buffers lie.
     pub buffers: Buffers,
+    /// What the card is plugged into.
+    pub slot: Slot,
     /// What happens besides the traffic.
     pub incident: Incident,
 }
@@ -147,6 +149,18 @@ pub enum Buffers {
     AcrossPages,
 }
 
+/// What the card is plugged into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// A PCI Express slot, which firmware enumerates.
+    Pci,
+    /// A register block on the platform's own bus (virtio-mmio), at a place that the system knows.
+    Mmio {
+        /// The slot is empty at first, and gets its device when the system has been up for a while.
+        filled_later: bool,
+    },
+}
+
 /// What happens besides the traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Incident {
@@ -212,6 +226,7 @@ impl Setup {
         card: CardPart::PHYSICAL,
         driver: DriverPart::CURRENT,
         buffers: Buffers::WithinPages,
+        slot: Slot::Pci,
         incident: Incident::None,
     };
 

@@ -7,7 +7,7 @@ use rtl_model::{AddressPolicy, SwiotlbConfig};
 use super::parts::{
     BOUNCE, DDW, LARGE, LAZY, LEGACY, LOCKED, PASS_THROUGH, PKVM, SECURE, SPARC, STRAY, STRICT,
     TCE, VTD, WEAK, XEN, blind, bounces, bouncing, caches, case, corrupts, faults, hint, in_bursts,
-    late, lying, refused, vtd, with_table, works,
+    late, lying, mmio, refused, vtd, with_table, works,
 };
 use super::setup::{Buffers, CardPart, Dmar, DriverPart, Incident, Os, Setup, System};
 use super::{Expected, Place, Platform};
@@ -278,7 +278,14 @@ pub const PLATFORMS: &[Platform] = &[
     Platform {
         id: "mmio-platform",
         title: "virtio-mmio instead of PCI",
-        place: Place::NotInThisVersion,
+        place: Place::Here(&[
+            case("", mmio(false), works("direct")),
+            case(
+                "slot empty at first",
+                mmio(true),
+                Expected { evidence: "the slot was empty until", ..works("direct") },
+            ),
+        ]),
     },
     Platform {
         id: "qemu-guest",

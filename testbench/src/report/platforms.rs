@@ -145,7 +145,8 @@ fn row(group: &[RunFigures], own: bool) -> [String; 11] {
         letters(&shown.features),
         shown.outcome.to_string(),
         shown.expected.to_string(),
-        format!("{:.2}", if descriptors > 0.0 { trips / descriptors } else { 0.0 }),
+        // Nothing was moved, or by a bus that the analyzer does not know.
+        if descriptors > 0.0 { format!("{:.2}", trips / descriptors) } else { "-".to_owned() },
         format!("{maps:.0}/{unmaps:.0}"),
         format!("{:.0}", sum(&|run| run.dma_api.bounced_bytes as f64)),
         format!("{:.0}", cpu / judged.len() as f64),

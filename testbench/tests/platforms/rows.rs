@@ -179,3 +179,35 @@ fn recorded_traffic_runs_on_every_platform() {
         assert!(result.completed >= 60, "{}", run.name());
     }
 }
+
+/// `mmio-platform`: the same drivers over another transport, also in a slot that gets its device later.
+#[test]
+fn the_same_driver_runs_over_another_transport() {
+    let (pci, _) = blk("x86-noiommu", "");
+    let (mmio, _) = blk("mmio-platform", "");
+    let (late, verdict) = blk("mmio-platform", "slot empty at first");
+    assert_eq!((mmio.completed, late.completed), (64, 64));
+    assert_eq!(handed_over(&mmio), handed_over(&pci));
+    assert!(verdict.evidence.starts_with("the slot was empty until"), "{}", verdict.evidence);
+}
+
+/// `arm64-noncoherent`: a step left out shows stale data, and DMA debug names it.
+#[test]
+fn a_step_of_maintenance_left_out_spoils_data_and_is_named() {
+    for (variant, named) in [
+        ("no clean at map", "not cleaned"),
+        ("no invalidate at unmap", "not invalidated"),
+        ("coherent memory cached", "stayed cached"),
+    ] {
+        let setup = case("arm64-noncoherent", variant).setup;
+        for pattern in patterns(&[]) {
+            let (result, _) = run("arm64-noncoherent", setup, &pattern);
+            let found = |rule: &str, part: &str| {
+                let mut all = result.violations.iter();
+                all.any(|found| found.rule.starts_with(rule) && found.message.contains(part))
+            };
+            assert!(found("DMA-API", named), "{variant}, {}", pattern.device);
+            assert!(found("DATA", "") || found("BLK", ""), "{variant}, {}", pattern.device);
+        }
+    }
+}
