@@ -159,11 +159,6 @@ impl<T: Tap> Machine<T> {
         self.now = self.now.max(until);
     }
 
-    /// Lets time pass until nothing is due any more, or `until`.
-    pub fn settle(&mut self, until: Instant) {
-        while self.step(until) {}
-    }
-
     fn step(&mut self, until: Instant) -> bool {
         let Some((at, event)) = self.schedule.take_due(until) else { return false };
         self.now = at.max(self.now);

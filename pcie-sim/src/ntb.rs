@@ -27,8 +27,6 @@ use crate::spec::pci::header;
 use crate::time::{Instant, Span};
 use crate::tlp::{Completion, CompletionStatus, ConfigWrite, FlowClass, MemRead, Payload, Tlp};
 
-/// Records that are kept in detail, of each kind; all are counted.
-const RECORDS_KEPT: usize = 256;
 /// TLPs that the bridge holds on their way up.
 const BUFFERED: usize = 32;
 
@@ -51,6 +49,8 @@ pub struct NtbConfig {
     pub crossing: Span,
     /// Near addresses at which a write is an interrupt of the bridge's.
     pub messages: Range<u64>,
+    /// How many records of each kind the log keeps in detail; all are counted.
+    pub records: usize,
 }
 
 impl NtbConfig {
@@ -65,6 +65,7 @@ impl NtbConfig {
             far_memory_bytes: 1 << 20,
             crossing: Span::from_ns(250),
             messages: INTERRUPT_RANGE,
+            records: 256,
         }
     }
 }
@@ -124,11 +125,11 @@ pub struct NtbRefused {
 /// What has crossed, and what was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NtbLog {
-    /// The first few hundred accesses.
+    /// The first accesses, in order, as many as are to be kept.
     pub translations: Vec<Translation>,
     /// How many there were.
     pub translated: u64,
-    /// The first few hundred refusals.
+    /// The first refusals, as many as are to be kept.
     pub refusals: Vec<NtbRefused>,
     /// How many there were.
     pub refused: u64,
@@ -171,6 +172,12 @@ impl<E: Endpoint> Ntb<E> {
         let (down, up) = (VecDeque::new(), VecDeque::new());
         let bridge = Bridge { config, bar: 0, down, up, log: NtbLog::default() };
         Ok(Self { software, now: Instant::ZERO, bridge })
+    }
+
+    /// How it is set up.
+    #[must_use]
+    pub fn config(&self) -> &NtbConfig {
+        &self.bridge.config
     }
 
     /// What has crossed.
@@ -239,7 +246,7 @@ impl Bridge {
             offset.checked_add(len_bytes.into()).is_some_and(|end| end <= self.config.len_bytes);
         if !inside {
             self.log.refused += 1;
-            if self.log.refusals.len() < RECORDS_KEPT {
+            if self.log.refusals.len() < self.config.records {
                 self.log.refusals.push(NtbRefused { at, offset, len_bytes, write });
             }
             return None;
@@ -254,7 +261,7 @@ impl Bridge {
 
     fn record(&mut self, translation: Translation) {
         self.log.translated += 1;
-        if self.log.translations.len() < RECORDS_KEPT {
+        if self.log.translations.len() < self.config.records {
             self.log.translations.push(translation);
         }
     }

@@ -85,12 +85,6 @@ impl<E> Schedule<E> {
         self.first = first;
     }
 
-    /// When an alarm is set to ring.
-    #[must_use]
-    pub fn alarm_time(&self, alarm: AlarmId) -> Option<Instant> {
-        Some(self.alarms[alarm.0].at).filter(|at| *at != Instant::FAR_FUTURE)
-    }
-
     /// When the next event is due.
     #[must_use]
     pub fn next_time(&self) -> Option<Instant> {

@@ -61,7 +61,7 @@ fn write_and_read(host: &mut FakeHost, driver: &mut BlkDriver, pattern: u8) -> V
 fn expected_ops(kind: Kind) -> &'static str {
     match kind {
         Kind::Direct | Kind::PassThrough => "direct",
-        Kind::Offset => "offset",
+        Kind::Offset => "direct+offset",
         Kind::Strict | Kind::Lazy | Kind::Large => "iommu",
         Kind::Tce | Kind::TceRuns | Kind::Table => "tce",
         Kind::Swiotlb | Kind::Secure => "swiotlb",

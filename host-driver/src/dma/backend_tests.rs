@@ -48,7 +48,7 @@ fn a_direct_window_adds_its_base_and_costs_nothing() {
     assert_eq!((bench.host.now(), bench.host.hypercalls), (before, 0));
     dma.unmap(&mut bench.host, mapping).expect("mapped");
     let beyond = dma.map(&mut bench.host, PhysAddr(1 << 40), 1, Direction::ToDevice);
-    assert!(matches!(beyond, Err(DmaError::BeyondMask { .. })), "the window ends with RAM");
+    assert!(matches!(beyond, Err(DmaError::OutsideWindow { .. })), "the window ends with RAM");
 }
 
 /// PLATFORMS.md, `x86-vtd-lazy`.

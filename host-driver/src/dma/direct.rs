@@ -1,28 +1,53 @@
-//! Bus address = physical address: no translation, or one that passes through.
+//! Bus address = physical address, or the same seen through a window that the platform holds open for
+//! good: the 64-bit "direct DMA window" of pSeries, the window of a non-transparent bridge. Mapping costs
+//! nothing.
 
 use std::ops::Range;
 
-use pcie_sim::address::BusAddr;
+use pcie_sim::address::{BusAddr, PhysAddr};
 use pcie_sim::host::Host;
 
 use super::{Coherent, CpuView, DmaApi, DmaError, MapRequest, Mapping, Place, zeroed_pages};
 use crate::pages::Pages;
 
-/// The direct back end. Mapping costs nothing.
+/// A part of RAM that a device sees in one piece, at addresses of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Where the part begins in RAM.
+    pub start: PhysAddr,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The bus address of its first byte.
+    pub base: BusAddr,
+}
+
+/// The direct back end.
 #[derive(Debug)]
 pub struct Direct {
     pages: Pages,
     mask: u64,
+    window: Option<Window>,
 }
 
 impl Direct {
     /// Direct ops for a card whose DMA mask is `mask`; coherent memory comes from `pages`.
     #[must_use]
     pub fn new(pages: Pages, mask: u64) -> Self {
-        Self { pages, mask }
+        Self { pages, mask, window: None }
     }
 
-    fn reachable(&self, address: BusAddr, bytes: u64) -> Result<BusAddr, DmaError> {
+    /// The same through a window, which has to hold all of `pages`.
+    #[must_use]
+    pub fn through(window: Window, pages: Pages, mask: u64) -> Self {
+        Self { pages, mask, window: Some(window) }
+    }
+
+    /// What the card is told of a buffer.
+    fn bus(&self, buffer: PhysAddr, bytes: u64) -> Result<BusAddr, DmaError> {
+        let address = match self.window {
+            None => BusAddr(buffer.get()),
+            Some(window) => window.bus(buffer, bytes)?,
+        };
         match address.get().checked_add(bytes - 1) {
             Some(last) if last <= self.mask => Ok(address),
             _ => Err(DmaError::BeyondMask { address, bytes, mask: self.mask }),
@@ -30,13 +55,27 @@ impl Direct {
     }
 }
 
+impl Window {
+    fn bus(&self, buffer: PhysAddr, bytes: u64) -> Result<BusAddr, DmaError> {
+        let outside = DmaError::OutsideWindow { address: buffer, bytes };
+        let offset = buffer.get().checked_sub(self.start.get()).ok_or(outside)?;
+        match offset.checked_add(bytes) {
+            Some(end) if end <= self.bytes => Ok(self.base + offset),
+            _ => Err(outside),
+        }
+    }
+}
+
 impl DmaApi for Direct {
     fn name(&self) -> &'static str {
-        "direct"
+        match self.window {
+            None => "direct",
+            Some(_) => "direct+offset",
+        }
     }
 
     fn map(&mut self, _host: &mut dyn Host, request: &MapRequest) -> Result<Mapping, DmaError> {
-        let bus = self.reachable(BusAddr(request.buffer.get()), request.len_bytes)?;
+        let bus = self.bus(request.buffer, request.len_bytes)?;
         Ok(Mapping::new(bus, request))
     }
 
@@ -55,7 +94,7 @@ impl DmaApi for Direct {
         _place: Place,
     ) -> Result<Coherent, DmaError> {
         let start = zeroed_pages(host, &self.pages, len_bytes)?;
-        match self.reachable(BusAddr(start.get()), len_bytes.max(1)) {
+        match self.bus(start, len_bytes.max(1)) {
             Ok(bus) => Ok(Coherent { cpu: CpuView::Ram(start), bus, len_bytes }),
             Err(error) => {
                 self.pages.free(start, len_bytes)?;

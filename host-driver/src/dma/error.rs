@@ -19,6 +19,14 @@ pub enum DmaError {
         /// The mask.
         mask: u64,
     },
+    /// The window through which the device sees memory does not reach this.
+    #[error("{bytes} bytes at {address} are not in the window that the device sees")]
+    OutsideWindow {
+        /// Where the buffer starts.
+        address: PhysAddr,
+        /// Its length.
+        bytes: u64,
+    },
     /// The address space of the card is full.
     #[error("no {bytes} bytes are free in the card's I/O address space")]
     NoAddresses {

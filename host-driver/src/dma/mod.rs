@@ -1,7 +1,7 @@
 //! The DMA API: what turns a buffer in RAM into an address that the card may be told.
 //!
 //! ```text
-//!  virtqueue, drivers ──▶ Dma ──▶ [debug] ──▶ back end: direct, offset, iommu, tce, swiotlb, xen,
+//!  virtqueue, drivers ──▶ Dma ──▶ [debug] ──▶ back end: direct (plain or through a window), iommu, tce, swiotlb, xen,
 //!                                             noncoherent (around direct), card_bounce, or what a
 //!                                             platform hooks in
 //! ```
@@ -35,7 +35,6 @@ pub mod direct;
 mod error;
 pub mod iommu;
 pub mod noncoherent;
-pub mod offset;
 mod pass_through;
 pub mod select;
 pub mod slots;

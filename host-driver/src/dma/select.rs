@@ -22,10 +22,9 @@ use pcie_sim::host::Host;
 
 use super::card_bounce::{CardBounce, Hinted};
 use super::debug::DmaDebug;
-use super::direct::Direct;
+use super::direct::{Direct, Window};
 use super::iommu::{Domain, IommuUnit};
 use super::noncoherent::{Maintained, MaintenanceStep};
-use super::offset::Offset;
 use super::pass_through::PassThrough;
 use super::swiotlb::{Swiotlb, SwiotlbPool};
 use super::tce::{Tce, TceWindow};
@@ -79,13 +78,8 @@ pub enum Translation {
     /// Nothing, or something that passes through.
     #[default]
     Direct,
-    /// A window that maps all of RAM for good.
-    Offset {
-        /// Bus address of physical address 0.
-        base: u64,
-        /// Bytes of RAM it maps.
-        bytes: u64,
-    },
+    /// A window that is open for good.
+    Window(Window),
     /// An IOMMU that is up. It translates whether or not a driver uses it.
     Iommu(IommuUnit),
     /// A window whose entries are set one by one.
@@ -229,9 +223,7 @@ fn choose(
     let ops: Box<dyn DmaApi> = match (&platform.translation, &platform.swiotlb) {
         (Translation::NoDmaApi, _) => return Err(DmaError::NoDmaApi),
         (Translation::Iommu(unit), _) if is_covered(unit, facts) => return Ok(Choice::Domain),
-        (&Translation::Offset { base, bytes }, _) => {
-            Box::new(Offset::new(pages, base, bytes, mask))
-        }
+        (&Translation::Window(window), _) => Box::new(Direct::through(window, pages, mask)),
         (Translation::Tce(window), _) => Box::new(Tce::new(window, pages, mask)),
         (Translation::Xen(guest), _) => Box::new(Xen::new(guest, pages, mask)),
         (_, Some(pool)) if mask != u64::MAX => Box::new(Swiotlb::new(pool, pages, mask)),

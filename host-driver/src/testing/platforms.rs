@@ -1,10 +1,11 @@
 //! Every kind of host that a back end is for, made of the fake parts.
 
-use pcie_sim::address::PhysAddr;
+use pcie_sim::address::{BusAddr, PhysAddr};
 
 use super::card::Card;
 use super::{BusKind, CARD, Cache, FakeHost, RAM_BYTES, TABLE_PAGES, TABLES, iommu_in, pages};
 use crate::dma::costs::BackEndCosts;
+use crate::dma::direct::Window;
 use crate::dma::iommu::flush::Deferred;
 use crate::dma::iommu::{IommuMode, IommuUnit};
 use crate::dma::select::{Coherence, PlatformDma, Translation};
@@ -161,7 +162,8 @@ fn translation(kind: Kind, host: &mut FakeHost, pages: &Pages) -> Translation {
         }
         Kind::Offset => {
             host.fabric.bus = BusKind::Offset(OFFSET);
-            Translation::Offset { base: OFFSET, bytes: RAM_BYTES as u64 }
+            let (start, bytes) = (PhysAddr(0), RAM_BYTES as u64);
+            Translation::Window(Window { start, bytes, base: BusAddr(OFFSET) })
         }
         Kind::Tce | Kind::TceRuns => {
             host.fabric.bus = BusKind::Tce(Default::default());

@@ -5,7 +5,7 @@
 
 use crate::address::{Bdf, PhysAddr};
 use crate::host::{Bus, Width};
-use crate::spec::pci::{bar, cap_id, command, express, header, msix};
+use crate::spec::pci::{bar, cap_id, command, express, header};
 
 /// Where firmware may place BARs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,33 +107,6 @@ pub fn set_bus_master<B: Bus + ?Sized>(bus: &mut B, bdf: Bdf, on: bool) {
     let old = bus.config_read(bdf, header::COMMAND, Width::W16) as u16;
     let new = if on { old | command::BUS_MASTER } else { old & !command::BUS_MASTER };
     bus.config_write(bdf, header::COMMAND, Width::W16, u32::from(new));
-}
-
-/// Programs one MSI-X table entry, unmasks it, and turns MSI-X on. `false` when the function has no
-/// MSI-X or no such entry.
-pub fn set_msix<B: Bus + ?Sized>(
-    bus: &mut B,
-    function: &Function,
-    entry: u16,
-    message: crate::host::MsiMessage,
-) -> bool {
-    let Some(cap) = capability(function, cap_id::MSIX) else { return false };
-    let control = bus.config_read(function.bdf, cap + msix::CONTROL, Width::W16) as u16;
-    let table = bus.config_read(function.bdf, cap + msix::TABLE, Width::W32);
-    let Some(place) = function.bars.iter().find(|bar| u32::from(bar.index) == table & 7) else {
-        return false;
-    };
-    if entry > control & msix::CONTROL_TABLE_SIZE {
-        return false;
-    }
-    let at = place.address + u64::from(table & !7) + u64::from(entry) * msix::ENTRY_BYTES;
-    bus.mmio_write(at, Width::W32, message.address & 0xffff_ffff);
-    bus.mmio_write(at + 4, Width::W32, message.address >> 32);
-    bus.mmio_write(at + msix::ENTRY_DATA, Width::W32, u64::from(message.data));
-    bus.mmio_write(at + msix::ENTRY_CONTROL, Width::W32, 0);
-    let on = control & !msix::CONTROL_FUNCTION_MASK | msix::CONTROL_ENABLE;
-    bus.config_write(function.bdf, cap + msix::CONTROL, Width::W16, u32::from(on));
-    true
 }
 
 struct Firmware<'a, B: ?Sized> {

@@ -39,8 +39,10 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use pcie_sim::endpoint::{Direction, Sighting, Tap};
-use pcie_sim::tlp::Tlp;
+use pcie_sim::tlp::{MemRead, MemWrite, Tlp};
 
 use crate::check::{Findings, Violation};
 use config_shadow::ConfigShadow;
@@ -65,6 +67,8 @@ pub struct Analyzer<O = ()> {
     msix: MsixTable,
     rings: Rings,
     cpu: Tags<CpuRequest>,
+    /// Addresses on the link that stand for offsets which the driver handed over.
+    window: Option<Range<u64>>,
     findings: Findings,
     last: Classified,
     observer: O,
@@ -82,10 +86,17 @@ impl<O: Observer> Analyzer<O> {
             msix: MsixTable::default(),
             rings: Rings::new(),
             cpu: Tags::new(),
+            window: None,
             findings: Findings::default(),
             last: Classified::new(Role::Stray, None),
             observer,
         }
+    }
+
+    /// The card lies behind a bridge: what it asks for at an offset is on this link at the same offset
+    /// into `window`.
+    pub fn behind_window(&mut self, window: Range<u64>) {
+        self.window = Some(window);
     }
 
     /// What the last TLP was for.
@@ -134,6 +145,12 @@ impl<O: Observer> Analyzer<O> {
         &self.registers
     }
 
+    /// What the card asked for, where that is another address than on this link.
+    fn offset(&self, address: u64) -> Option<u64> {
+        let window = self.window.as_ref().filter(|window| window.contains(&address))?;
+        Some(address - window.start)
+    }
+
     fn classify(&mut self, sighting: &Sighting<'_>) -> Classified {
         match (sighting.direction, sighting.tlp) {
             (Direction::Downstream, Tlp::ConfigRead(read)) => self.config_read(read),
@@ -147,8 +164,18 @@ impl<O: Observer> Analyzer<O> {
             (Direction::Downstream, Tlp::Completion(completion)) => {
                 self.completion_to_card(completion, sighting.arrives)
             }
-            (Direction::Upstream, Tlp::MemRead(read)) => self.dma_read(read, sighting.departs),
-            (Direction::Upstream, Tlp::MemWrite(write)) => self.dma_write(write, sighting.departs),
+            (Direction::Upstream, Tlp::MemRead(read)) => match self.offset(read.address) {
+                None => self.dma_read(read, sighting.departs),
+                Some(address) => {
+                    self.dma_read(&MemRead { address, ..read.clone() }, sighting.departs)
+                }
+            },
+            (Direction::Upstream, Tlp::MemWrite(write)) => match self.offset(write.address) {
+                None => self.dma_write(write, sighting.departs),
+                Some(address) => {
+                    self.dma_write(&MemWrite { address, ..write.clone() }, sighting.departs)
+                }
+            },
             (Direction::Upstream, Tlp::Completion(completion)) => {
                 self.completion_to_cpu(completion, sighting.departs)
             }

@@ -7,6 +7,7 @@
 //! ```
 
 mod blk;
+pub mod bridge;
 mod early;
 mod net;
 mod outcome;

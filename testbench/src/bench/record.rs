@@ -13,13 +13,14 @@ use pcie_sim::root::{Refusal, Refused};
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{MemRead, Tlp};
 
+use super::bridge::{self, Asked, Sides};
 use super::watch::Seen;
 use super::wiring::Bench;
 use super::witness::{Grant, Witness};
 use crate::analyzer::{Purpose, Role};
 
 /// Writes here are interrupts, also those of a bus that the analyzer does not know.
-const INTERRUPTS: Range<u64> = 0xfee0_0000..0xfef0_0000;
+pub(super) const INTERRUPTS: Range<u64> = 0xfee0_0000..0xfef0_0000;
 
 /// Where a DMA led.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct Record {
     pub translated: bool,
     /// Memory through which buffers bounce.
     pub pools: Vec<Range<PhysAddr>>,
+    /// Whose addresses were seen where, when the card is another host.
+    pub sides: Option<Sides>,
     /// What the system said.
     pub log: Vec<String>,
 }
@@ -95,11 +98,19 @@ impl Record {
     pub(super) fn of(bench: &mut Bench) -> Option<Self> {
         let witness = bench.witness.clone()?;
         let faults = bench.system.take_faults(&mut bench.machine);
+        let mut dma = dma(bench, &witness);
+        let sides = bench.bridge.as_ref().map(|bridge| {
+            dma.extend(bridge::refused(bench, bridge));
+            dma.sort_by_key(|dma| dma.at);
+            Sides::of(bench, bridge, &dma)
+        });
+        let iommu = bench.machine.root.iommu.as_deref();
         Some(Self {
             grants: witness.grants(),
-            dma: dma(bench, &witness),
+            dma,
             faults,
-            translated: bench.machine.root.iommu.as_deref().is_some_and(Iommu::is_translating),
+            translated: sides.is_some() || iommu.is_some_and(Iommu::is_translating),
+            sides,
             pools: bench.system.pools().collect(),
             log: bench.system.log.clone(),
         })
@@ -114,6 +125,7 @@ impl Record {
 
 fn dma(bench: &Bench, witness: &Witness) -> Vec<Dma> {
     let mut refusals = Refusals::new(bench);
+    let mut asked = bench.bridge.as_ref().map(Asked::of);
     let Some(log) = &bench.machine.tap.observers().log else { return Vec::new() };
     log.iter()
         .enumerate()
@@ -144,6 +156,7 @@ fn dma(bench: &Bench, witness: &Witness) -> Vec<Dma> {
                     Led::Memory { machine, driver: bench.machine.driver_address(machine) }
                 }
             };
+            let address = asked.as_mut().map_or(address, |asked| asked.next(address));
             let at = seen.departs;
             let descriptor = descriptor(&log[nth..]);
             Some(Dma { at, address, len_bytes, write, requester, purpose, led, descriptor })

@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use host_driver::dma::costs::BackEndCosts;
-use host_driver::dma::direct::Direct;
+use host_driver::dma::direct::{Direct, Window as DirectWindow};
 use host_driver::dma::iommu::{FaultRecord, IommuCosts};
 use host_driver::dma::swiotlb::{SwiotlbConfig, SwiotlbPool};
 use host_driver::dma::tce::{TceConfig as WindowConfig, TceTable, TceWindow};
 use host_driver::dma::xen::{XenConfig, XenGuest};
 use host_driver::{DmarUnit, IommuMode, IommuUnit, Pages, PlatformDma, Translation};
-use pcie_sim::address::{Bdf, PhysAddr};
+use pcie_sim::address::{Bdf, BusAddr, PhysAddr};
 use pcie_sim::endpoint::Tap;
 use pcie_sim::host::Host;
 use pcie_sim::host::ram::{HOLE_START, Ram};
@@ -22,7 +22,7 @@ use pcie_sim::iommu::{Iommu, scope::Launch};
 use pcie_sim::machine::Machine;
 use pcie_sim::root::enumerate::Windows;
 
-use super::shortage;
+use super::{bridge, shortage};
 use crate::platform::Setup;
 use crate::platform::setup::{Covers, Dmar, Hardware, Os};
 use crate::preset::Timing;
@@ -193,7 +193,11 @@ impl System {
             Os::DirectWindow => {
                 let window = Window::direct(ram_end(&machine.root.ram));
                 let bytes = window.pages << window.page_bits;
-                Ok(Translation::Offset { base: window.start, bytes })
+                let base = BusAddr(window.start);
+                Ok(Translation::Window(DirectWindow { start: PhysAddr(0), bytes, base }))
+            }
+            Os::BridgeWindow => {
+                Ok(Translation::Window(bridge::window(machine.root.ram.size_bytes())))
             }
             Os::FlatTable => {
                 let table = TceTable::Memory { registers: FLAT_TABLE_REGISTERS };

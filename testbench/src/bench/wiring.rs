@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-
+use std::ops::Range;
 use std::rc::Rc;
 
 use host_driver::Transport;
@@ -22,6 +22,7 @@ use pcie_sim::spec::{features, virtio_pci};
 use pcie_sim::time::Span;
 use rtl_model::{Card, CardConfig, CardTiming, DeviceConfig, Malice};
 
+use super::bridge::{self, Joined};
 use super::early::{self, Early};
 use super::platform_bus;
 use super::system::{self, System};
@@ -44,7 +45,7 @@ pub type MakeCard<'m> = &'m dyn Fn(&RunConfig, CardConfig) -> Result<Box<dyn End
 /// A parameter that does not fit is [`RunError::Input`].
 pub fn model(run: &RunConfig, card: CardConfig) -> Result<Box<dyn Endpoint>, RunError> {
     match run.setup.slot {
-        Slot::Pci => Ok(Box::new(Card::new(card).map_err(RunError::input)?)),
+        Slot::Pci | Slot::Bridge { .. } => Ok(Box::new(Card::new(card).map_err(RunError::input)?)),
         Slot::Mmio { filled_later } => platform_bus::slot(card, filled_later),
     }
 }
@@ -67,6 +68,8 @@ pub struct Bench {
     pub system: System,
     /// The host's side of every DMA address, where it is kept.
     pub witness: Option<Witness>,
+    /// The bridge to the host that is the card, when another host is.
+    pub(super) bridge: Option<Joined>,
     buffers: Vec<(PhysAddr, u64)>,
 }
 
@@ -79,7 +82,7 @@ impl Bench {
     pub fn new(
         config: &RunConfig,
         device: DeviceConfig,
-        watch: Watch,
+        mut watch: Watch,
         make: MakeCard<'_>,
     ) -> Result<Self, RunError> {
         let card = make(config, card_config(config, device))?;
@@ -90,14 +93,17 @@ impl Bench {
             Some(witness) => iommu.map(|iommu| witness.iommu(iommu)),
             None => iommu,
         };
-        let mut machine =
-            Machine::new(machine_config(config), ram, iommu, in_slot(config, card), watch);
+        let (card, bridge) = in_slot(config, card, &ram)?;
+        if let Some(bridge) = &bridge {
+            let (near, len) = (bridge.borrow().config().near, bridge.borrow().config().len_bytes);
+            watch.analyzer.behind_window(near..near + len);
+        }
+        let mut machine = Machine::new(machine_config(config), ram, iommu, card, watch);
         let card = find_card(config, &mut machine)?;
         if config.setup.incident == Incident::EarlyDma {
             machine.run_until(early::SYSTEM_STARTS);
         }
-        let end = PhysAddr(machine.ram_bytes().min(HOLE_START));
-        let pages = Pages::new(LOW_MEMORY..end);
+        let pages = Pages::new(memory_of(config, machine.ram_bytes()));
         let (system, mut platform) = System::start(config, &mut machine, &pages)?;
         platform.card_address_bits = config.setup.card.address_bits;
         if let Some(witness) = witness.clone() {
@@ -105,7 +111,8 @@ impl Bench {
         }
         Ok(Self {
             card,
-            analyzed: config.setup.slot == Slot::Pci,
+            analyzed: config.setup.slot.is_analyzed(),
+            bridge,
             pages,
             platform,
             iommu: system.iommu.clone(),
@@ -171,7 +178,7 @@ impl Bench {
     }
 
     fn transport(&mut self, config: &RunConfig) -> Result<Box<dyn Transport>, ProbeError> {
-        if config.setup.slot == Slot::Pci {
+        if config.setup.slot.is_analyzed() {
             return Ok(Box::new(PciTransport::open(&mut self.machine, self.card)?));
         }
         let (transport, waited) = platform_bus::open(&mut self.machine)?;
@@ -232,10 +239,30 @@ fn find_card(config: &RunConfig, machine: &mut Machine<Watch>) -> Result<Bdf, Ru
 /// Where the card is found: firmware always gives the first slot this number.
 const SLOT: Bdf = Bdf::new(1, 0, 0);
 
-fn in_slot(config: &RunConfig, card: Box<dyn Endpoint>) -> Box<dyn Endpoint> {
-    match config.setup.incident {
+/// What is plugged in; also the bridge, when the card is a host behind one.
+fn in_slot(
+    config: &RunConfig,
+    card: Box<dyn Endpoint>,
+    ram: &Ram,
+) -> Result<(Box<dyn Endpoint>, Option<Joined>), RunError> {
+    let card = match config.setup.incident {
         Incident::EarlyDma => Box::new(Early::new(card, SLOT)),
         Incident::None | Incident::HotPlug => card,
+    };
+    let Slot::Bridge { leads } = config.setup.slot else { return Ok((card, None)) };
+    let window = bridge::window(ram.size_bytes());
+    let joined = bridge::join(card, window, leads, config.watched)?;
+    Ok((Box::new(joined.clone()), Some(joined)))
+}
+
+/// RAM that drivers may use.
+fn memory_of(config: &RunConfig, ram_bytes: u64) -> Range<PhysAddr> {
+    match config.setup.slot {
+        Slot::Bridge { .. } => {
+            let window = bridge::window(ram_bytes);
+            window.start..window.start + window.bytes
+        }
+        Slot::Pci | Slot::Mmio { .. } => LOW_MEMORY..PhysAddr(ram_bytes.min(HOLE_START)),
     }
 }
 

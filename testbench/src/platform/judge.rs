@@ -50,6 +50,9 @@ pub fn judge(result: &RunResult) -> Verdict {
         let evidence = format!("{}{}", finding.text, recorded(record));
         return Verdict { outcome: Outcome::Faults, evidence };
     }
+    if let Some(leak) = record.sides.as_ref().and_then(|sides| sides.leak.clone()) {
+        return Verdict { outcome: Outcome::Corrupts, evidence: leak };
+    }
     if let Some(evidence) = broken(result) {
         return Verdict { outcome: Outcome::Corrupts, evidence };
     }
@@ -63,8 +66,8 @@ fn went_well(result: &RunResult, record: &Record) -> Verdict {
         result.completed,
         record.dma.len()
     );
-    let said = record.log.iter().map(|line| format!("{line}; "));
-    let said: String = said.collect();
+    let sides = record.sides.iter().map(|sides| format!("{sides}; "));
+    let said: String = record.log.iter().map(|line| format!("{line}; ")).chain(sides).collect();
     if bounced > 0 {
         let evidence = format!("{said}{bounced} bytes bounced; {compared}");
         return Verdict { outcome: Outcome::Bounces, evidence };
@@ -162,7 +165,9 @@ fn misdirected(record: &Record, dma: &Dma, grant: Grant) -> Option<Finding> {
         Some(driver) => format!("the driver's {driver}"),
         None => "nobody's of this guest".to_owned(),
     };
-    let cause = if grant.bus.get() == grant.had.get() {
+    let cause = if record.sides.is_some() {
+        "the bridge's window leads elsewhere"
+    } else if grant.bus.get() == grant.had.get() {
         "somebody else's memory"
     } else {
         "the raw IOVA, which nothing translates"

@@ -18,7 +18,6 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::setup::Slot;
 pub use self::setup::{Bursts, Setup};
 pub use self::story::{features, story};
 pub use self::table::PLATFORMS;
@@ -90,8 +89,6 @@ pub enum Place {
     Here(&'static [Case]),
     /// By another command.
     Elsewhere(&'static str),
-    /// Not yet.
-    NotInThisVersion,
 }
 
 /// A machine.
@@ -111,7 +108,7 @@ impl Platform {
     pub const fn cases(&self) -> &'static [Case] {
         match self.place {
             Place::Here(cases) => cases,
-            Place::Elsewhere(_) | Place::NotInThisVersion => &[],
+            Place::Elsewhere(_) => &[],
         }
     }
 
@@ -121,7 +118,7 @@ impl Platform {
     pub fn setup(&self) -> Option<&'static Setup> {
         let case = self.cases().first()?;
         let works = matches!(case.expected.outcome, Outcome::Works | Outcome::Bounces);
-        (works && case.setup.slot == Slot::Pci).then_some(&case.setup)
+        (works && case.setup.slot.is_analyzed()).then_some(&case.setup)
     }
 
     /// Why there is no [`Platform::setup`].
@@ -132,7 +129,6 @@ impl Platform {
                 "only `--platform all` and `--explain` do, for the analyzer knows PCI only"
             }
             Place::Elsewhere(place) => place,
-            Place::NotInThisVersion => "not in this version",
         }
     }
 }

@@ -9,7 +9,9 @@ use pcie_sim::spec::features::{ACCESS_PLATFORM as AP, ORDER_PLATFORM as OP};
 use pcie_sim::time::Span;
 use rtl_model::{AddressPolicy, Deed, SwiotlbConfig};
 
-use super::setup::{CardPart, Covers, Dmar, DriverPart, Hardware, Os, PC, Setup, Slot, System};
+use super::setup::{
+    CardPart, Covers, Dmar, DriverPart, Hardware, Leads, Os, PC, Setup, Slot, System,
+};
 use super::{Bursts, Case, Expected, Outcome};
 
 pub(super) const fn case(variant: &'static str, setup: Setup, expected: Expected) -> Case {
@@ -176,4 +178,8 @@ pub(super) const fn hint(bounce_hint_bytes: u32) -> Setup {
 
 pub(super) const fn mmio(filled_later: bool) -> Setup {
     Setup { slot: Slot::Mmio { filled_later }, ..Setup::PLAIN }
+}
+
+pub(super) const fn joined(leads: Leads) -> Setup {
+    Setup { slot: Slot::Bridge { leads }, system: System::with(Os::BridgeWindow), ..Setup::PLAIN }
 }

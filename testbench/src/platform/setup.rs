@@ -106,6 +106,8 @@ pub enum Os {
     DirectWindow,
     /// A table in memory.
     FlatTable,
+    /// A window of a bridge, into a part of memory that is set aside for it.
+    BridgeWindow,
     /// Pseudo-physical memory.
     Xen,
     /// It has no DMA API.
@@ -159,6 +161,30 @@ pub enum Slot {
         /// The slot is empty at first, and gets its device when the system has been up for a while.
         filled_later: bool,
     },
+    /// A PCI Express slot with a non-transparent bridge in it; another host's software is the card.
+    Bridge {
+        /// Where the bridge's window leads.
+        leads: Leads,
+    },
+}
+
+/// Where a bridge's window into this host's memory leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leads {
+    /// To the memory that the driver hands offsets of.
+    WhereAgreed,
+    /// To that memory and one page beyond.
+    OnePageOff,
+    /// To addresses behind which there is no memory.
+    PastMemory,
+}
+
+impl Slot {
+    /// The analyzer can give figures of what is in it: it knows PCI.
+    #[must_use]
+    pub const fn is_analyzed(self) -> bool {
+        !matches!(self, Self::Mmio { .. })
+    }
 }
 
 /// What happens besides the traffic.

@@ -1,9 +1,10 @@
 //! The story of a row: one buffer's way from the driver to memory and back, with the numbers of a run.
 
+use crate::bench::bridge::Sides;
 use crate::bench::record::{Dma, Led, Record};
 use crate::bench::witness::Grant;
 use crate::platform::judge::Verdict;
-use crate::platform::setup::{Hardware, Os};
+use crate::platform::setup::{Hardware, Os, Slot};
 use crate::report::RunResult;
 use crate::scenario::config::RunConfig;
 
@@ -14,6 +15,7 @@ pub fn story(run: &RunConfig, result: &RunResult, verdict: &Verdict) -> String {
     out += &chosen(result);
     if let Some(record) = &result.record {
         out += &rings(record);
+        out += &record.sides.as_ref().map_or_else(String::new, two_hosts);
         out += &buffer(run, result, record);
     }
     out += &costs(result);
@@ -44,6 +46,16 @@ pub fn features(bits: u64) -> String {
     let names: Vec<&str> =
         names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect();
     if names.is_empty() { "none of the three".to_owned() } else { names.join(" + ") }
+}
+
+fn two_hosts(sides: &Sides) -> String {
+    let Sides { crossed, refused, offsets, far, near, leak } = sides;
+    let leak = leak.as_deref().unwrap_or("neither host saw an address of the other's");
+    format!(
+        "Addresses of {crossed} accesses by the far host, {refused} more refused by the bridge:\n  \
+         said to each other   offsets {offsets}\n  the far host's bus   {far}\n  \
+         the near host's bus  {near}\n  {leak}\n\n"
+    )
 }
 
 fn rings(record: &Record) -> String {
@@ -96,7 +108,7 @@ fn buffer(run: &RunConfig, result: &RunResult, record: &Record) -> String {
     match dma {
         Some(dma) => {
             out += &format!("  the card asked for {dma}\n");
-            out += &format!("  on the way         {}\n", hop(run, dma));
+            out += &format!("  on the way         {}\n", hop(run, record, dma));
             let slot =
                 matches!(dma.led, Led::Memory { driver: Some(at), .. } if record.in_pool(at));
             let slot = if slot { ", a slot of the bounce pool" } else { "" };
@@ -131,14 +143,22 @@ fn relation(run: &RunConfig, grant: Grant) -> String {
     match run.setup.system.translation {
         Os::DirectWindow => format!("window base {:#x} + {had:#x}", bus.wrapping_sub(had)),
         Os::Vtd { .. } => "an I/O virtual address".to_owned(),
+        Os::BridgeWindow => "its offset in the bridge's window".to_owned(),
         Os::Tce | Os::FlatTable => "an address in the DMA window".to_owned(),
         Os::Xen => "a machine address".to_owned(),
         Os::Physical | Os::NoDmaApi => "a bounce buffer".to_owned(),
     }
 }
 
-fn hop(run: &RunConfig, dma: &Dma) -> String {
+fn hop(run: &RunConfig, record: &Record, dma: &Dma) -> String {
     let Led::Memory { machine, .. } = dma.led else { return led(dma) };
+    if let (Slot::Bridge { .. }, Some(sides)) = (run.setup.slot, &record.sides) {
+        let far = sides.far.lowest.wrapping_sub(sides.offsets.lowest).wrapping_add(dma.address);
+        return format!(
+            "the far host: offset {:#x} is {far:#x} on its bus; the bridge: {far:#x} becomes {machine}",
+            dma.address
+        );
+    }
     let who = match run.setup.hardware {
         Hardware::None => "nothing stands between",
         Hardware::Vtd { .. } => "VT-d",

@@ -7,9 +7,9 @@ use rtl_model::{AddressPolicy, SwiotlbConfig};
 use super::parts::{
     BOUNCE, DDW, LARGE, LAZY, LEGACY, LOCKED, PASS_THROUGH, PKVM, SECURE, SPARC, STRAY, STRICT,
     TCE, VTD, WEAK, XEN, blind, bounces, bouncing, caches, case, corrupts, faults, hint, in_bursts,
-    late, lying, mmio, refused, vtd, with_table, works,
+    joined, late, lying, mmio, refused, vtd, with_table, works,
 };
-use super::setup::{Buffers, CardPart, Dmar, DriverPart, Incident, Os, Setup, System};
+use super::setup::{Buffers, CardPart, Dmar, DriverPart, Incident, Leads, Os, Setup, System};
 use super::{Expected, Place, Platform};
 
 /// Every platform, in the order of reports.
@@ -130,7 +130,7 @@ pub const PLATFORMS: &[Platform] = &[
         id: "ppc64-ddw",
         title: "pSeries: 64-bit window that maps all RAM",
         place: Place::Here(&[
-            case("", DDW, works("offset")),
+            case("", DDW, works("direct+offset")),
             case("driver without bit 33", DDW.without_bit_33(), blind("translated device")),
         ]),
     },
@@ -273,7 +273,31 @@ pub const PLATFORMS: &[Platform] = &[
     Platform {
         id: "ntb-pair",
         title: "two hosts joined by a non-transparent bridge",
-        place: Place::NotInThisVersion,
+        place: Place::Here(&[
+            case(
+                "",
+                joined(Leads::WhereAgreed),
+                Expected { evidence: "translated twice", ..works("direct+offset") },
+            ),
+            case(
+                "window one page off",
+                joined(Leads::OnePageOff),
+                corrupts("direct+offset", "the bridge's window leads elsewhere"),
+            ),
+            case(
+                "window past memory",
+                joined(Leads::PastMemory),
+                faults("direct+offset", "there is no memory"),
+            ),
+            case(
+                "driver hands over its own addresses",
+                Setup {
+                    system: System { direct_hook: true, ..joined(Leads::WhereAgreed).system },
+                    ..joined(Leads::WhereAgreed)
+                },
+                faults("direct", "not in the bridge's window"),
+            ),
+        ]),
     },
     Platform {
         id: "mmio-platform",
