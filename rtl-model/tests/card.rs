@@ -1,5 +1,7 @@
 //! The card behind a link made of test: every law of the card, one sentence each.
 
+#[path = "card/answers.rs"]
+mod answers;
 #[path = "card/rig.rs"]
 mod rig;
 
