@@ -107,6 +107,12 @@ pub trait Iommu {
         true
     }
 
+    /// How many pages of window `liobn` a hypervisor's table maps; 0 where tables lie in memory.
+    fn mapped_pages(&self, liobn: u32) -> u64 {
+        let _ = liobn;
+        0
+    }
+
     /// A hypervisor sets the entries of pages that follow each other, from `ioba` on, in window `liobn`.
     /// Either all entries are set or none.
     fn put_tces(

@@ -167,6 +167,10 @@ impl<I: Iommu> Iommu for Scoped<I> {
         self.unit.is_translating()
     }
 
+    fn mapped_pages(&self, liobn: u32) -> u64 {
+        self.unit.mapped_pages(liobn)
+    }
+
     fn put_tces(
         &mut self,
         memory: &mut dyn TableMemory,

@@ -154,16 +154,6 @@ impl Tce {
         }
     }
 
-    /// How many pages of a window are mapped; 0 for a window whose table the OS keeps.
-    #[must_use]
-    pub fn mapped_pages(&self, liobn: u32) -> u64 {
-        let window = self.config.windows.iter().position(|window| window.liobn == liobn);
-        let table = window.and_then(|window| self.tables.get(window));
-        table.map_or(0, |table| {
-            table.iter().filter(|entry| *entry & (READ | WRITE) != 0).count() as u64
-        })
-    }
-
     fn resolve(
         &mut self,
         memory: &dyn TableMemory,
@@ -321,6 +311,14 @@ impl Iommu for Tce {
 
     fn explain(&self, reason: u8) -> &'static str {
         fault::name(reason)
+    }
+
+    fn mapped_pages(&self, liobn: u32) -> u64 {
+        let window = self.config.windows.iter().position(|window| window.liobn == liobn);
+        let table = window.and_then(|window| self.tables.get(window));
+        table.map_or(0, |table| {
+            table.iter().filter(|entry| *entry & (READ | WRITE) != 0).count() as u64
+        })
     }
 
     fn put_tces(

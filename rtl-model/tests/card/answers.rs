@@ -15,14 +15,8 @@ const ON_CARD: u64 = BAR2 + 0x1_0000;
 fn reading() -> (Rig, Ring) {
     let mut rig = Rig::placed(CardConfig::new(DeviceConfig::Blk(BlkConfig::default())));
     let at = |offset: u64| BAR2 + offset;
-    let mut ring = Ring {
-        queue: 0,
-        size: 64,
-        desc: at(0),
-        avail: at(0x2000),
-        used: at(0x4000),
-        avail_idx: 0,
-    };
+    let mut ring =
+        Ring { queue: 0, size: 64, desc: at(0), avail: at(0x2000), used: at(0x4000), avail_idx: 0 };
     rig.start(BASE_FEATURES, std::slice::from_ref(&ring));
     rig.poke(ring.avail, &NO_INTERRUPT);
     rig.poke(ON_CARD, &[&T_IN.to_le_bytes()[..], &[0; 12]].concat());

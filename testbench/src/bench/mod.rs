@@ -15,6 +15,7 @@ mod platform_bus;
 pub mod record;
 mod shortage;
 pub mod system;
+pub mod tables;
 mod trace;
 pub mod watch;
 pub mod wiring;

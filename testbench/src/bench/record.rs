@@ -146,15 +146,16 @@ fn dma(bench: &Bench, witness: &Witness) -> Vec<Dma> {
                 Role::Dma(purpose) => purpose,
                 _ => Purpose::Unknown,
             };
-            let led = match (
-                refusals.take(address, len_bytes, write),
-                witness.take_hop(address, len_bytes, write),
-            ) {
-                (Some(why), _) => Led::Refused(why),
-                (None, hop) => {
-                    let machine = hop.and_then(Result::ok).unwrap_or(PhysAddr(address));
-                    Led::Memory { machine, driver: bench.machine.driver_address(machine) }
-                }
+            // What the IOMMU answered to this very request counts; of the others the root complex says so.
+            let led = match witness.take_hop(address, len_bytes, write) {
+                Some(Err(reason)) => Led::Refused(blocked(bench, reason)),
+                hop => match refusals.take(address, len_bytes, write) {
+                    Some(why) => Led::Refused(why),
+                    None => {
+                        let machine = hop.and_then(Result::ok).unwrap_or(PhysAddr(address));
+                        Led::Memory { machine, driver: bench.machine.driver_address(machine) }
+                    }
+                },
             };
             let address = asked.as_mut().map_or(address, |asked| asked.next(address));
             let at = seen.departs;
@@ -184,13 +185,14 @@ fn descriptor(log: &[Seen]) -> Option<Descriptor> {
     Some(Descriptor { addr, len })
 }
 
-/// What the root complex refused, to be found again by request.
+/// What the root complex refused, to be found again by request; what its IOMMU blocked is left out.
 struct Refusals(BTreeMap<(u64, u32, bool), Vec<String>>);
 
 impl Refusals {
     fn new(bench: &Bench) -> Self {
         let mut by_request: BTreeMap<_, Vec<String>> = BTreeMap::new();
-        for refused in bench.machine.root.refused().iter().rev() {
+        let all = bench.machine.root.refused().iter().rev();
+        for refused in all.filter(|it| !matches!(it.refusal, Refusal::Iommu(_))) {
             let write = refused.kind == DmaKind::Write;
             let key = (refused.address, refused.len_bytes, write);
             by_request.entry(key).or_default().push(why(bench, refused));
@@ -206,11 +208,7 @@ impl Refusals {
 /// A refusal in words.
 pub(super) fn why(bench: &Bench, refused: &Refused) -> String {
     match refused.refusal {
-        Refusal::Iommu(reason) => {
-            let iommu = bench.machine.root.iommu.as_deref();
-            let text = iommu.map_or("", |iommu| iommu.explain(reason));
-            format!("the IOMMU blocks it, fault reason {reason:#04x} ({text})")
-        }
+        Refusal::Iommu(reason) => blocked(bench, reason),
         Refusal::NoMemory => "unsupported request, there is no memory".to_owned(),
         Refusal::NotShared => "the page is not shared by the secure guest".to_owned(),
         Refusal::SlotFrozen => "an earlier fault has frozen the slot".to_owned(),
@@ -218,4 +216,10 @@ pub(super) fn why(bench: &Bench, refused: &Refused) -> String {
         Refusal::CrossesPage => "it crosses a 4-KiB boundary".to_owned(),
         Refusal::UnknownInterrupt => "no interrupt message stands for it".to_owned(),
     }
+}
+
+fn blocked(bench: &Bench, reason: u8) -> String {
+    let iommu = bench.machine.root.iommu.as_deref();
+    let text = iommu.map_or("", |iommu| iommu.explain(reason));
+    format!("the IOMMU blocks it, fault reason {reason:#04x} ({text})")
 }

@@ -26,9 +26,10 @@ use super::bridge::{self, Joined};
 use super::early::{self, Early};
 use super::platform_bus;
 use super::system::{self, System};
+use super::tables;
 use super::watch::Watch;
 use super::witness::Witness;
-use crate::platform::setup::{Incident, Slot};
+use crate::platform::setup::{Hardware, Incident, Slot};
 use crate::report::RunError;
 use crate::scenario::config::{CompletionMode, Layout, Placement, RunConfig};
 
@@ -70,6 +71,8 @@ pub struct Bench {
     pub witness: Option<Witness>,
     /// The bridge to the host that is the card, when another host is.
     pub(super) bridge: Option<Joined>,
+    /// What stands between slot and memory.
+    hardware: Hardware,
     buffers: Vec<(PhysAddr, u64)>,
 }
 
@@ -118,6 +121,7 @@ impl Bench {
             iommu: system.iommu.clone(),
             system,
             witness,
+            hardware: config.setup.hardware,
             buffers: Vec::new(),
             machine,
         })
@@ -143,6 +147,10 @@ impl Bench {
         let mut left = Vec::new();
         if let Some(live @ 1..) = self.witness.as_ref().map(Witness::live) {
             left.push(format!("{live} mappings are live"));
+        }
+        let mapped = tables::mapped(self, self.hardware);
+        if !mapped.is_empty() {
+            left.push(format!("the IOMMU's tables are not empty: {mapped}"));
         }
         self.platform = PlatformDma::default();
         self.iommu = None;

@@ -270,6 +270,10 @@ impl Iommu for WitnessedIommu {
         self.iommu.is_translating()
     }
 
+    fn mapped_pages(&self, liobn: u32) -> u64 {
+        self.iommu.mapped_pages(liobn)
+    }
+
     fn put_tces(
         &mut self,
         memory: &mut dyn TableMemory,

@@ -29,6 +29,7 @@ enum Kind {
 
 struct Finding {
     kind: Kind,
+    write: bool,
     text: String,
 }
 
@@ -41,7 +42,11 @@ pub fn judge(result: &RunResult) -> Verdict {
     let nothing = Record::default();
     let record = result.record.as_deref().unwrap_or(&nothing);
     let findings: Vec<Finding> = record.dma.iter().filter_map(|dma| finding(record, dma)).collect();
-    let first = |kind| findings.iter().find(|finding| finding.kind == kind);
+    // A write does more harm than a read.
+    let first = |kind| {
+        let mut of_kind = findings.iter().filter(move |finding| finding.kind == kind);
+        of_kind.clone().find(|finding| finding.write).or_else(|| of_kind.next())
+    };
     let wrong = first(Kind::Misdirected).or_else(|| first(Kind::NotAllowed));
     if let Some(finding) = wrong {
         return Verdict { outcome: Outcome::Corrupts, evidence: finding.text.clone() };
@@ -53,21 +58,23 @@ pub fn judge(result: &RunResult) -> Verdict {
     if let Some(leak) = record.sides.as_ref().and_then(|sides| sides.leak.clone()) {
         return Verdict { outcome: Outcome::Corrupts, evidence: leak };
     }
-    if let Some(evidence) = broken(result) {
-        return Verdict { outcome: Outcome::Corrupts, evidence };
+    match broken(result) {
+        Some(evidence) => Verdict { outcome: Outcome::Corrupts, evidence },
+        None => went_well(result, record),
     }
-    went_well(result, record)
 }
 
 fn went_well(result: &RunResult, record: &Record) -> Verdict {
     let bounced = result.dma_api.bounced_bytes;
+    let findings = besides(result).map(|found| format!("finding: {found}; "));
+    let log = record.log.iter().map(|line| format!("{line}; "));
+    let sides = record.sides.iter().map(|sides| format!("{sides}; "));
+    let said: String = findings.into_iter().chain(log).chain(sides).collect();
     let compared = format!(
         "{} requests compared, {} DMAs each in its buffer",
         result.completed,
         record.dma.len()
     );
-    let sides = record.sides.iter().map(|sides| format!("{sides}; "));
-    let said: String = record.log.iter().map(|line| format!("{line}; ")).chain(sides).collect();
     if bounced > 0 {
         let evidence = format!("{said}{bounced} bytes bounced; {compared}");
         return Verdict { outcome: Outcome::Bounces, evidence };
@@ -75,16 +82,28 @@ fn went_well(result: &RunResult, record: &Record) -> Verdict {
     Verdict { outcome: Outcome::Works, evidence: format!("{said}{compared}") }
 }
 
-/// What did not hold although every DMA went where it should: data first, then why it may be.
+/// Rules that say that data is wrong, or that a request never came back.
+fn is_of_data(rule: &str) -> bool {
+    rule.starts_with("DATA") || ["BLK-STATUS", "BENCH-STALLED", "DRIVER-ERROR"].contains(&rule)
+}
+
+/// What did not come back as it should although every DMA went where it should: why it may be, by DMA
+/// debug, then the data.
 fn broken(result: &RunResult) -> Option<String> {
     let find = |wanted: &dyn Fn(&str) -> bool| {
-        result.violations.iter().find(|violation| wanted(&violation.rule))
+        let mut all = result.violations.iter();
+        all.find(|violation| wanted(&violation.rule)).map(|violation| violation.message.as_str())
     };
-    let first = find(&|rule| rule.starts_with("DATA")).or_else(|| find(&|rule| rule != "DMA-API"));
-    let api = find(&|rule| rule == "DMA-API");
-    let parts: Vec<&str> =
-        api.into_iter().chain(first).map(|violation| violation.message.as_str()).collect();
-    (!parts.is_empty()).then(|| parts.join("; "))
+    let data = find(&|rule| rule.starts_with("DATA")).or_else(|| find(&is_of_data))?;
+    let parts: Vec<&str> = find(&|rule| rule == "DMA-API").into_iter().chain([data]).collect();
+    Some(parts.join("; "))
+}
+
+/// The first finding of a run whose data came back right: a rule was broken, and this time without harm.
+#[must_use]
+pub fn besides(result: &RunResult) -> Option<String> {
+    let found = result.violations.iter().find(|violation| !is_of_data(&violation.rule))?;
+    Some(format!("{}: {}", found.rule, found.message))
 }
 
 /// The IOMMU's own first record, where it keeps any.
@@ -113,7 +132,9 @@ fn grant_at(record: &Record, address: u64, dma: &Dma) -> Option<Grant> {
 
 fn finding(record: &Record, dma: &Dma) -> Option<Finding> {
     let grant = grant(record, dma);
-    let finding = |kind, text: String| Some(Finding { kind, text: format!("{dma}: {text}") });
+    let finding = |kind, text: String| {
+        Some(Finding { kind, write: dma.write, text: format!("{dma}: {text}") })
+    };
     match (&dma.led, grant) {
         (Led::Refused(why), grant) => {
             finding(Kind::Blocked, format!("{why}: {}", meaning(record, dma, grant)))
@@ -172,8 +193,10 @@ fn misdirected(record: &Record, dma: &Dma, grant: Grant) -> Option<Finding> {
     } else {
         "the raw IOVA, which nothing translates"
     };
-    let text = format!("{dma}: leads to machine address {machine} ({whose}), not {meant}: {cause}");
-    Some(Finding { kind: Kind::Misdirected, text })
+    let harm = if dma.write { "; what was there is overwritten" } else { "" };
+    let text =
+        format!("{dma}: leads to machine address {machine} ({whose}), not {meant}: {cause}{harm}");
+    Some(Finding { kind: Kind::Misdirected, write: dma.write, text })
 }
 
 /// A descriptor that the card read and that names memory which is not the card's.

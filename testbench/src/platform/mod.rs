@@ -18,10 +18,10 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::setup::{Bursts, Setup};
+pub use self::setup::{Setup, Traffic};
 pub use self::story::{features, story};
 pub use self::table::PLATFORMS;
-use crate::scenario::config::{PacketSource, RunConfig, Workload};
+use crate::scenario::config::{PacketSource, Placement, RunConfig, Workload};
 
 /// The workload with which the cases are shown, as a scenario.
 pub const WORKLOAD: &str = include_str!("../../scenarios/platforms.toml");
@@ -76,8 +76,8 @@ pub struct Case {
     pub variant: &'static str,
     /// How it is built.
     pub setup: Setup,
-    /// The traffic that shows it, where the table's own does not.
-    pub bursts: Option<Bursts>,
+    /// The traffic that shows it.
+    pub traffic: Traffic,
     /// What it must show.
     pub expected: Expected,
 }
@@ -211,17 +211,25 @@ pub fn cases_of(
     (runs, cases)
 }
 
-/// The pattern with the case's own traffic in it; `None` for a disk where that is packets.
+/// The pattern with the case's own traffic in it; `None` for a device that does not show it.
 fn traffic(case: &Case, pattern: &RunConfig) -> Option<RunConfig> {
     let mut pattern = pattern.clone();
-    let Some(Bursts { packets, bytes, burst, building }) = case.bursts else {
-        return Some(pattern);
-    };
-    let Workload::Net(net) = &mut pattern.workload else { return None };
-    net.source = PacketSource::Synthetic { packets, bytes };
-    pattern.timing.driver_add_buffer = building;
-    pattern.driver.kick_batch = burst;
-    pattern.driver.queue_depth = burst * 2;
-    pattern.card.queue_size = (burst * 8).next_power_of_two();
+    match (case.traffic, &mut pattern.workload) {
+        (Traffic::AsItIs, _) => {}
+        (Traffic::Bursts { packets, bytes, burst, building }, Workload::Net(net)) => {
+            net.source = PacketSource::Synthetic { packets, bytes };
+            pattern.timing.driver_add_buffer = building;
+            pattern.driver.kick_batch = burst;
+            pattern.driver.queue_depth = burst * 2;
+            pattern.card.queue_size = (burst * 8).next_power_of_two();
+        }
+        (Traffic::OneByOne { building }, Workload::Blk(_)) => {
+            pattern.timing.driver_add_buffer = building;
+            pattern.driver.kick_batch = 1;
+            pattern.driver.queue_depth = 1;
+        }
+        (Traffic::HybridRings, Workload::Blk(_)) => pattern.placement = Placement::Hybrid,
+        _ => return None,
+    }
     Some(pattern)
 }

@@ -12,15 +12,24 @@ use rtl_model::{AddressPolicy, Deed, SwiotlbConfig};
 use super::setup::{
     CardPart, Covers, Dmar, DriverPart, Hardware, Leads, Os, PC, Setup, Slot, System,
 };
-use super::{Bursts, Case, Expected, Outcome};
+use super::{Case, Expected, Outcome, Traffic};
 
 pub(super) const fn case(variant: &'static str, setup: Setup, expected: Expected) -> Case {
-    Case { variant, setup, bursts: None, expected }
+    Case { variant, setup, traffic: Traffic::AsItIs, expected }
 }
 
 pub(super) const fn in_bursts(case: Case) -> Case {
     let building = Span::from_ns(700);
-    Case { bursts: Some(Bursts { packets: 512, bytes: 64, burst: 64, building }), ..case }
+    Case { traffic: Traffic::Bursts { packets: 512, bytes: 64, burst: 64, building }, ..case }
+}
+
+/// Longer between two commands than a card with [`late`] habits waits.
+pub(super) const fn one_by_one(case: Case) -> Case {
+    Case { traffic: Traffic::OneByOne { building: Span::from_us(50) }, ..case }
+}
+
+pub(super) const fn hybrid(case: Case) -> Case {
+    Case { traffic: Traffic::HybridRings, ..case }
 }
 
 pub(super) const fn expect(

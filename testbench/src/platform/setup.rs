@@ -263,16 +263,30 @@ impl Setup {
     }
 }
 
-/// Traffic that comes in bursts, in place of the table's own: one notification for many packets that the
-/// CPU takes its time to build, so that the card meets requests while they are being made.
+/// The traffic with which a case is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bursts {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes of each.
-    pub bytes: u32,
-    /// Packets made available before one notification.
-    pub burst: u16,
-    /// CPU time to build one.
-    pub building: Span,
+pub enum Traffic {
+    /// The table's own.
+    AsItIs,
+    /// Packets in bursts: one notification for many that the CPU takes its time to build, so that the
+    /// card meets requests while they are being made.
+    Bursts {
+        /// Packets.
+        packets: u64,
+        /// Bytes of each.
+        bytes: u32,
+        /// Packets made available before one notification.
+        burst: u16,
+        /// CPU time to build one.
+        building: Span,
+    },
+    /// The table's block commands, each after the one before is done and some CPU time has passed, so
+    /// that for a while nothing is mapped but the rings.
+    OneByOne {
+        /// CPU time to build one.
+        building: Span,
+    },
+    /// The table's block commands with descriptors and available ring on the card, so that the card finds
+    /// its work even where it finds nothing in memory.
+    HybridRings,
 }

@@ -6,8 +6,8 @@ use rtl_model::{AddressPolicy, SwiotlbConfig};
 
 use super::parts::{
     BOUNCE, DDW, LARGE, LAZY, LEGACY, LOCKED, PASS_THROUGH, PKVM, SECURE, SPARC, STRAY, STRICT,
-    TCE, VTD, WEAK, XEN, blind, bounces, bouncing, caches, case, corrupts, faults, hint, in_bursts,
-    joined, late, lying, mmio, refused, vtd, with_table, works,
+    TCE, VTD, WEAK, XEN, blind, bounces, bouncing, caches, case, corrupts, faults, hint, hybrid,
+    in_bursts, joined, late, lying, mmio, one_by_one, refused, vtd, with_table, works,
 };
 use super::setup::{Buffers, CardPart, Dmar, DriverPart, Incident, Leads, Os, Setup, System};
 use super::{Expected, Place, Platform};
@@ -30,6 +30,11 @@ pub const PLATFORMS: &[Platform] = &[
         place: Place::Here(&[
             case("", vtd(STRICT), works("iommu")),
             case("driver without bit 33", vtd(STRICT).without_bit_33(), blind("translated device")),
+            one_by_one(case(
+                "card touches after unmap",
+                late(vtd(STRICT)),
+                faults("iommu", "use after unmap"),
+            )),
         ]),
     },
     Platform {
@@ -87,6 +92,14 @@ pub const PLATFORMS: &[Platform] = &[
                 },
                 corrupts("iommu", "raw IOVA"),
             ),
+            hybrid(case(
+                "the same, rings half on the card",
+                Setup {
+                    card: CardPart { address_bits: Some(26), ..CardPart::PHYSICAL },
+                    ..lying(false)
+                },
+                corrupts("iommu", "is overwritten"),
+            )),
         ]),
     },
     Platform {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::json::{Elsewhere, Judged, RuleViolation, RunFigures, RunReport, per};
 use super::result::RunResult;
-use crate::platform::judge::judge;
+use crate::platform::judge::{besides, judge};
 use crate::platform::{Case, Outcome, PLATFORMS};
 use crate::scenario::config::{Device, RunConfig};
 
@@ -30,7 +30,7 @@ pub fn judge_all(
             evidence: verdict.evidence,
             cpu_ns_per_request: per(result.facts.cpu_time.as_ns(), result.completed),
         };
-        let wrong = unexpected(case, &judged);
+        let wrong = unexpected(case, &judged, result);
         report.violations.extend(wrong.map(|message| RuleViolation {
             rule: "PLATFORM-OUTCOME".to_owned(),
             time_ns: 0,
@@ -51,7 +51,7 @@ pub fn judge_all(
 }
 
 /// What of the case did not come true.
-fn unexpected(case: &Case, judged: &Judged) -> Option<String> {
+fn unexpected(case: &Case, judged: &Judged, result: &RunResult) -> Option<String> {
     let expected = &case.expected;
     let features = names(expected.features);
     if judged.outcome != expected.outcome {
@@ -62,6 +62,12 @@ fn unexpected(case: &Case, judged: &Judged) -> Option<String> {
     }
     if judged.features != features {
         return Some(format!("expected {features:?} negotiated, seen {:?}", judged.features));
+    }
+    if let Some(found) = besides(result)
+        && matches!(judged.outcome, Outcome::Works | Outcome::Bounces)
+        && (expected.evidence.is_empty() || !found.contains(expected.evidence))
+    {
+        return Some(format!("the data is right, and yet: {found}"));
     }
     let told = judged.evidence.contains(expected.evidence);
     (!told).then(|| format!("expected evidence of `{}`, seen none", expected.evidence))
