@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use testbench::bench;
 use testbench::parallel::run_all;
 use testbench::platform::judge::judge;
-use testbench::platform::{PLATFORMS, Place, cases_of};
+use testbench::platform::{Outcome, PLATFORMS, Place, cases_of};
 
 use crate::rig::patterns;
 
@@ -39,6 +39,8 @@ fn every_case_shows_what_its_row_says() {
         assert_eq!(verdict.outcome, expected.outcome, "{name}: {evidence}");
         assert_eq!(result.facts.ops, expected.ops, "{name}");
         assert!(evidence.contains(expected.evidence), "{name}: {evidence}");
+        let works = matches!(verdict.outcome, Outcome::Works | Outcome::Bounces);
+        assert!(!works || result.violations.is_empty(), "{name}: {evidence}");
         let left: Vec<_> =
             result.violations.iter().filter(|violation| violation.rule == "DMA-LEFT").collect();
         assert!(left.is_empty(), "{name}: {left:?}");
