@@ -262,7 +262,9 @@ impl Dma {
         if len_bytes == 0 || end.is_none() {
             return Err(DmaError::BadLength { address: buffer, bytes: len_bytes });
         }
+        let begun = host.now();
         let result = self.ops.map(host, &request);
+        self.stats.cpu_time += host.now().since(begun);
         match result {
             Ok(_) => self.stats.maps += 1,
             Err(_) => self.stats.failed_maps += 1,
@@ -273,7 +275,10 @@ impl Dma {
     /// Takes a buffer back.
     pub fn unmap(&mut self, host: &mut dyn Host, mapping: Mapping) -> Result<(), DmaError> {
         self.stats.unmaps += 1;
-        self.ops.unmap(host, mapping)
+        let begun = host.now();
+        let result = self.ops.unmap(host, mapping);
+        self.stats.cpu_time += host.now().since(begun);
+        result
     }
 
     /// Lets the CPU look at a mapped buffer.
@@ -292,7 +297,9 @@ impl Dma {
         self.stats.syncs += 1;
         let part = within(mapping, part);
         if !part.is_empty() {
+            let begun = host.now();
             self.ops.sync_for_cpu(host, mapping, part);
+            self.stats.cpu_time += host.now().since(begun);
         }
     }
 
@@ -306,7 +313,9 @@ impl Dma {
         self.stats.syncs += 1;
         let part = within(mapping, part);
         if !part.is_empty() {
+            let begun = host.now();
             self.ops.sync_for_device(host, mapping, part);
+            self.stats.cpu_time += host.now().since(begun);
         }
     }
 
@@ -340,7 +349,10 @@ impl Dma {
 
     /// Does what is due by now.
     pub fn tick(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
-        self.ops.tick(host)
+        let begun = host.now();
+        let result = self.ops.tick(host);
+        self.stats.cpu_time += host.now().since(begun);
+        result
     }
 
     /// The watcher, when there is one.

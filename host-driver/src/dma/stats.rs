@@ -1,5 +1,7 @@
 //! What the DMA API and its back ends count.
 
+use pcie_sim::time::Span;
+
 /// How often the DMA API was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DmaStats {
@@ -13,6 +15,8 @@ pub struct DmaStats {
     pub bounced_bytes: u64,
     /// Maps that failed.
     pub failed_maps: u64,
+    /// CPU time spent in the API: mapping, unmapping, syncing, flushing.
+    pub cpu_time: Span,
     /// The rest of what the back end counts.
     pub ops: OpsCounts,
 }

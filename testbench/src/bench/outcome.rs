@@ -117,6 +117,7 @@ impl Tally {
         };
         let (counts, latency) = (window.counts, self.latency.figures());
         let completed = self.latency.count();
+        self.facts.dma_time = window.after.dma.cpu_time - self.before.dma.cpu_time;
         Ok(RunResult {
             requests: counts.requests,
             descriptors: counts.descriptors,

@@ -115,6 +115,9 @@ pub struct BenchArgs {
     /// Measure so many packets once, in this process, and print one line of JSON
     #[arg(long, value_name = "PACKETS", hide = true)]
     pub child: Option<u64>,
+    /// Measure the DMA back end of a platform once, in this process, and print one line of JSON
+    #[arg(long, value_name = "PLATFORM", hide = true)]
+    pub dma_child: Option<String>,
 }
 
 impl RunOptions {

@@ -1,5 +1,7 @@
 //! `vtb bench`: how fast the bench simulates, and how much memory that takes.
 //!
+//! Then the DMA back ends (`bench_dma`), and how long the table of platforms takes.
+//!
 //! Each measurement is a process of its own, so that its peak memory is its own. The work is one run on
 //! one thread: packets of 64 bytes, split rings in host memory, every TLP simulated and looked at.
 
@@ -9,9 +11,11 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::args::BenchArgs;
+use super::bench_dma::{self, BACK_ENDS, DmaSample};
 use super::outputs::Output;
 use super::stopwatch::Stopwatch;
 use super::{Bench, Failure, HELD, Status};
@@ -36,7 +40,8 @@ pub(super) struct BenchReport {
 /// One figure: the median of its runs.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Figure {
-    /// What, and for how many descriptors: `descriptors_per_s/100000`. Stays the same between versions.
+    /// What, and for how many descriptors: `descriptors_per_s/100000`; or of which DMA back end:
+    /// `dma_iommu_cpu_ns_per_request`. Stays the same between versions.
     name: String,
     /// The median.
     value: f64,
@@ -69,6 +74,12 @@ pub(super) fn bench(
 ) -> Result<Status, Failure> {
     if let Some(packets) = args.child {
         let line = serde_json::to_string(&measure(packets, bench)?).map_err(anyhow::Error::from)?;
+        super::say(out, &(line + "\n"))?;
+        return Ok(HELD);
+    }
+    if let Some(platform) = &args.dma_child {
+        let sample = bench_dma::measure(platform, bench)?;
+        let line = serde_json::to_string(&sample).map_err(anyhow::Error::from)?;
         super::say(out, &(line + "\n"))?;
         return Ok(HELD);
     }
@@ -113,7 +124,21 @@ fn peak_bytes() -> Option<u64> {
 
 fn report(args: &BenchArgs, err: &mut dyn Write) -> anyhow::Result<BenchReport> {
     let program = std::env::current_exe().context("where this program is")?;
-    let probe = child(&program, PROBE_PACKETS)?;
+    let runs = args.runs.max(1);
+    let mut figures = speed(&program, args, runs, err)?;
+    figures.extend(back_ends(&program, runs, err)?);
+    figures.push(platform_table(&program, runs, err)?);
+    Ok(BenchReport { schema: "vtb-bench/1".to_owned(), machine: machine(), figures })
+}
+
+/// How fast it simulates, and how much memory that takes.
+fn speed(
+    program: &Path,
+    args: &BenchArgs,
+    runs: usize,
+    err: &mut dyn Write,
+) -> anyhow::Result<Vec<Figure>> {
+    let probe: Sample = child(program, &["--child", &PROBE_PACKETS.to_string()])?;
     if probe.descriptors == 0 {
         bail!("the probe moved no descriptor");
     }
@@ -122,21 +147,54 @@ fn report(args: &BenchArgs, err: &mut dyn Write) -> anyhow::Result<BenchReport> 
         let packets = (descriptors * probe.packets / probe.descriptors).max(1);
         // One more than counts: the first warms the file cache and the processor's clock.
         let mut samples = Vec::new();
-        for run in 0..=args.runs.max(1) {
-            let _ = writeln!(err, "{descriptors} descriptors, run {run} of {}", args.runs.max(1));
-            samples.push(child(&program, packets)?);
+        for run in 0..=runs {
+            let _ = writeln!(err, "{descriptors} descriptors, run {run} of {runs}");
+            samples.push(child(program, &["--child", &packets.to_string()])?);
         }
         figures.extend(summary(descriptors, &samples[1..]));
     }
-    Ok(BenchReport { schema: "vtb-bench/1".to_owned(), machine: machine(), figures })
+    Ok(figures)
+}
+
+/// What each DMA back end costs the driver's CPU, and how fast it is simulated.
+fn back_ends(program: &Path, runs: usize, err: &mut dyn Write) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (name, platform) in BACK_ENDS {
+        let _ = writeln!(err, "DMA back end {name}, {runs} runs");
+        let measure = |_| child::<DmaSample>(program, &["--dma-child", platform]);
+        let samples = (0..runs).map(measure).collect::<Result<Vec<_>, _>>()?;
+        let dma = samples.iter().map(DmaSample::dma_ns_per_request).collect();
+        figures.push(figure(format!("dma_{name}_cpu_ns_per_request"), "ns", dma));
+        let driver = samples.iter().map(DmaSample::driver_ns_per_request).collect();
+        figures.push(figure(format!("dma_{name}_driver_cpu_ns_per_request"), "ns", driver));
+        let speed = samples.iter().map(DmaSample::requests_per_s).collect();
+        figures.push(figure(format!("dma_{name}_requests_per_s"), "1/s", speed));
+    }
+    Ok(figures)
+}
+
+/// How long `vtb run --platform all` takes, on all cores.
+fn platform_table(program: &Path, runs: usize, err: &mut dyn Write) -> anyhow::Result<Figure> {
+    let mut seconds = Vec::new();
+    for run in 1..=runs {
+        let _ = writeln!(err, "table of platforms, run {run} of {runs}");
+        let stopwatch = Stopwatch::start();
+        let output = Command::new(program)
+            .args(["run", "--platform", "all"])
+            .output()
+            .context("starting the table of platforms")?;
+        seconds.push(stopwatch.seconds());
+        if !output.status.success() {
+            bail!("the table of platforms differs: {}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
+    Ok(figure("platform_table_wall_s".to_owned(), "s", seconds))
 }
 
 /// Measures in a process of its own.
-fn child(program: &Path, packets: u64) -> anyhow::Result<Sample> {
-    let output = Command::new(program)
-        .args(["bench", "--child", &packets.to_string()])
-        .output()
-        .context("starting a measurement")?;
+fn child<S: DeserializeOwned>(program: &Path, args: &[&str]) -> anyhow::Result<S> {
+    let output =
+        Command::new(program).arg("bench").args(args).output().context("starting a measurement")?;
     if !output.status.success() {
         bail!("a measurement failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -154,16 +212,7 @@ fn machine() -> String {
 
 fn summary(descriptors: u64, samples: &[Sample]) -> Vec<Figure> {
     let figure = |name: &str, unit: &str, of: &dyn Fn(&Sample) -> f64| {
-        let mut values: Vec<f64> = samples.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        Figure {
-            name: format!("{name}/{descriptors}"),
-            value: median(&values),
-            unit: unit.to_owned(),
-            runs: values.len(),
-            min: values.first().copied().unwrap_or(0.0),
-            max: values.last().copied().unwrap_or(0.0),
-        }
+        figure(format!("{name}/{descriptors}"), unit, samples.iter().map(of).collect())
     };
     vec![
         figure("descriptors_per_s", "1/s", &|s| s.descriptors as f64 / s.seconds),
@@ -171,6 +220,18 @@ fn summary(descriptors: u64, samples: &[Sample]) -> Vec<Figure> {
         figure("time_per_descriptor", "ns", &|s| s.seconds * 1e9 / s.descriptors as f64),
         figure("peak_memory", "MiB", &|s| s.peak_bytes as f64 / f64::from(1 << 20)),
     ]
+}
+
+fn figure(name: String, unit: &str, mut values: Vec<f64>) -> Figure {
+    values.sort_by(f64::total_cmp);
+    Figure {
+        name,
+        value: median(&values),
+        unit: unit.to_owned(),
+        runs: values.len(),
+        min: values.first().copied().unwrap_or(0.0),
+        max: values.last().copied().unwrap_or(0.0),
+    }
 }
 
 /// Of sorted values.
@@ -186,9 +247,9 @@ fn median(values: &[f64]) -> f64 {
 fn table(report: &BenchReport) -> String {
     let mut out = format!("{}, one core used\n", report.machine);
     out +=
-        &format!("{:<30} {:>14} {:>14} {:>14} {:>5}\n", "figure", "median", "min", "max", "unit");
+        &format!("{:<48} {:>14} {:>14} {:>14} {:>5}\n", "figure", "median", "min", "max", "unit");
     for Figure { name, value, unit, min, max, .. } in &report.figures {
-        out += &format!("{name:<30} {value:>14.1} {min:>14.1} {max:>14.1} {unit:>5}\n");
+        out += &format!("{name:<48} {value:>14.1} {min:>14.1} {max:>14.1} {unit:>5}\n");
     }
     out
 }

@@ -5,6 +5,7 @@
 
 pub mod args;
 mod bench;
+mod bench_dma;
 mod outputs;
 mod platforms;
 mod run;

@@ -108,6 +108,8 @@ pub struct Facts {
     pub refused: Option<String>,
     /// CPU time spent in submitting, notifying and completing; not in waiting for something to come.
     pub cpu_time: Span,
+    /// The part of it, and of the time between, that the DMA API took.
+    pub dma_time: Span,
 }
 
 /// Why a run has no result.
