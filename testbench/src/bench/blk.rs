@@ -263,18 +263,8 @@ impl Traffic {
         let woken = driver.wait(&mut bench.machine, deadline);
         let begun = bench.machine.now();
         let taken = woken.and_then(|_| driver.poll(&mut bench.machine, &mut self.done));
-        self.tally.worked(bench, begun);
-        let taken = match taken {
-            Ok(taken) => taken,
-            Err(error) => {
-                self.tally.violation(bench, "DRIVER-ERROR", error.to_string());
-                return false;
-            }
-        };
-        if taken == 0 && bench.machine.now() >= deadline {
-            let message =
-                format!("{} commands are under way, and nothing comes", driver.outstanding());
-            self.tally.violation(bench, "BENCH-STALLED", message);
+        let waiting = || format!("{} commands are under way", driver.outstanding());
+        if !self.tally.goes_on(bench, begun, deadline, taken, waiting) {
             return false;
         }
         let mut done = std::mem::take(&mut self.done);
@@ -316,13 +306,8 @@ impl Traffic {
     }
 
     fn finish(mut self, mut bench: Bench, driver: BlkDriver) -> Result<RunResult, RunError> {
-        let removed = match driver.remove(&mut bench.machine) {
-            Ok(removed) => Some(removed),
-            Err(error) => {
-                self.tally.violation(&bench, "DRIVER-ERROR", error.to_string());
-                None
-            }
-        };
+        let removed = driver.remove(&mut bench.machine);
+        let removed = self.tally.removed(&bench, removed);
         for finding in std::mem::replace(&mut self.scoreboard, BlkScoreboard::new(0)).finish() {
             self.tally.violation(&bench, "DATA-BLK", finding.to_string());
         }

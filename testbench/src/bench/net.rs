@@ -204,18 +204,9 @@ impl Traffic {
         let woken = driver.wait(&mut bench.machine, deadline);
         let begun = bench.machine.now();
         let taken = woken.and_then(|_| driver.poll(&mut bench.machine, &mut self.events));
-        self.tally.worked(bench, begun);
-        let taken = match taken {
-            Ok(taken) => taken,
-            Err(error) => {
-                self.tally.violation(bench, "DRIVER-ERROR", error.to_string());
-                return false;
-            }
-        };
-        if taken == 0 && bench.machine.now() >= deadline {
-            let message =
-                format!("{} packets are under way, and nothing comes", self.under_way.len());
-            self.tally.violation(bench, "BENCH-STALLED", message);
+        let packets = self.under_way.len();
+        let waiting = || format!("{packets} packets are under way");
+        if !self.tally.goes_on(bench, begun, deadline, taken, waiting) {
             return false;
         }
         self.free_slots.extend(self.events.sent.drain(..).map(|token| token as u16));
@@ -248,13 +239,8 @@ impl Traffic {
     }
 
     fn finish(mut self, mut bench: Bench, driver: NetDriver) -> Result<RunResult, RunError> {
-        let removed = match driver.remove(&mut bench.machine) {
-            Ok(removed) => Some(removed),
-            Err(error) => {
-                self.tally.violation(&bench, "DRIVER-ERROR", error.to_string());
-                None
-            }
-        };
+        let removed = driver.remove(&mut bench.machine);
+        let removed = self.tally.removed(&bench, removed);
         for finding in
             std::mem::replace(&mut self.scoreboard, NetScoreboard::new(0, Order::Fifo)).finish()
         {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use host_driver::device::Removed;
-use host_driver::{Counters, ProbeError};
+use host_driver::{Counters, DriverError, ProbeError};
 use pcie_sim::host::Bus;
 use pcie_sim::iommu::IotlbCounts;
 use pcie_sim::machine::CpuFinding;
@@ -77,6 +77,40 @@ impl Tally {
     /// The CPU has worked for the traffic since `begun`.
     pub(super) fn worked(&mut self, bench: &Bench, begun: Instant) {
         self.facts.cpu_time += bench.machine.now().since(begun);
+    }
+
+    /// The driver has waited until `deadline` at most, and since `begun` taken what came. Whether the run
+    /// can go on; if not, that is a finding, in which `waiting` says for what it waits.
+    pub(super) fn goes_on(
+        &mut self,
+        bench: &Bench,
+        begun: Instant,
+        deadline: Instant,
+        taken: Result<usize, DriverError>,
+        waiting: impl FnOnce() -> String,
+    ) -> bool {
+        self.worked(bench, begun);
+        match taken {
+            Ok(0) if bench.machine.now() >= deadline => {
+                let message = format!("{}, and nothing comes", waiting());
+                self.violation(bench, "BENCH-STALLED", message);
+                false
+            }
+            Ok(_) => true,
+            Err(error) => {
+                self.violation(bench, "DRIVER-ERROR", error.to_string());
+                false
+            }
+        }
+    }
+
+    /// The driver has let the card go; what it left, when it could.
+    pub(super) fn removed(
+        &mut self,
+        bench: &Bench,
+        removed: Result<Removed, DriverError>,
+    ) -> Option<Removed> {
+        removed.map_err(|error| self.violation(bench, "DRIVER-ERROR", error.to_string())).ok()
     }
 
     /// The traffic has ended.
