@@ -14,6 +14,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use host_driver::dma::costs::BackEndCosts;
+use pcie_sim::host::shape::HostCosts;
 use pcie_sim::link::{Generation, LinkTiming};
 use pcie_sim::root::{CpuTiming, RootTiming};
 use pcie_sim::time::Span;
@@ -176,6 +178,26 @@ timing! {
     driver_iommu_map: Span = "driver.iommu_map";
     /// The driver's time for giving one up, besides its accesses.
     driver_iommu_unmap: Span = "driver.iommu_unmap";
+    /// The driver's time for carrying a deferred flush out, besides its accesses.
+    driver_iommu_flush: Span = "driver.iommu_flush";
+    /// The driver's time for one mapping through a table of entries (TCE), besides its accesses.
+    driver_tce_map: Span = "driver.tce_map";
+    /// The driver's time for giving one up, besides its accesses.
+    driver_tce_unmap: Span = "driver.tce_unmap";
+    /// Finding a bounce buffer, or giving it back.
+    driver_bounce_slot: Span = "driver.bounce_slot";
+    /// Copying 64 bytes between a buffer and its bounce buffer in RAM.
+    driver_copy_line: Span = "driver.copy_line";
+    /// Finding a machine frame in the driver's cache of them.
+    driver_frame_lookup: Span = "driver.frame_lookup";
+    /// One hypercall, there and back.
+    host_hypercall: Span = "host.hypercall";
+    /// What a hypercall takes on top for each table entry or page it is about.
+    host_hypercall_item: Span = "host.hypercall_item";
+    /// Cleaning or invalidating one cache line by address.
+    host_line_maintenance: Span = "host.line_maintenance";
+    /// A barrier that the CPU has to wait for, besides what it waits for.
+    host_barrier: Span = "host.barrier";
     /// Translations that the IOTLB holds.
     iommu_iotlb_entries: u32 = "iommu.iotlb_entries";
     /// A request whose translation is in the IOTLB; part of every other request too.
@@ -274,6 +296,30 @@ impl Timing {
             completion: self.root_completion,
             interrupt_delivery: self.root_interrupt_delivery,
             completion_timeout: self.root_completion_timeout,
+        }
+    }
+
+    /// What DMA back ends cost, besides an IOMMU's.
+    #[must_use]
+    pub const fn back_ends(&self) -> BackEndCosts {
+        BackEndCosts {
+            map: self.driver_tce_map,
+            unmap: self.driver_tce_unmap,
+            bounce_slot: self.driver_bounce_slot,
+            copy_line: self.driver_copy_line,
+            frame_lookup: self.driver_frame_lookup,
+        }
+    }
+
+    /// What the host asks of a driver on top; a store waits in the CPU's buffer for `store_drain` at most.
+    #[must_use]
+    pub const fn host(&self, store_drain: Span) -> HostCosts {
+        HostCosts {
+            hypercall: self.host_hypercall,
+            hypercall_item: self.host_hypercall_item,
+            line_maintenance: self.host_line_maintenance,
+            barrier: self.host_barrier,
+            store_drain,
         }
     }
 

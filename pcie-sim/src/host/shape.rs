@@ -72,7 +72,7 @@ pub enum Protection {
     SharedOnly,
 }
 
-/// CPU time of what only such a host asks of a driver. No cost arises on a PC.
+/// CPU time of what only such a host asks of a driver. None but a barrier's arises on a PC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostCosts {
     /// One hypercall, there and back.
@@ -81,6 +81,8 @@ pub struct HostCosts {
     pub hypercall_item: Span,
     /// Cleaning or invalidating one cache line by address.
     pub line_maintenance: Span,
+    /// A barrier, besides what it waits for. Charged on any host, and nothing on a PC by default.
+    pub barrier: Span,
     /// The longest that a store waits in the buffer of a weakly ordered CPU when nothing else drains it.
     pub store_drain: Span,
 }
@@ -94,6 +96,7 @@ impl Default for HostCosts {
             hypercall: Span::from_ns(1_000),
             hypercall_item: Span::from_ns(20),
             line_maintenance: Span::from_ns(10),
+            barrier: Span::ZERO,
             store_drain: Span::from_ns(1_000),
         }
     }

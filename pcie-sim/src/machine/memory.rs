@@ -6,6 +6,7 @@ use crate::endpoint::Tap;
 use crate::host::path::MemoryPath;
 use crate::host::ram::Ram;
 use crate::host::{Barrier, Memory};
+use crate::time::Span;
 
 impl<T: Tap> Memory for Machine<T> {
     fn read(&mut self, address: PhysAddr, into: &mut [u8]) {
@@ -34,6 +35,9 @@ impl<T: Tap> Memory for Machine<T> {
         }
         if let Some(path) = &mut self.path {
             path.barrier(&mut self.root.ram, barrier);
+        }
+        if self.config.host_costs.barrier != Span::ZERO {
+            self.spend_now(self.config.host_costs.barrier);
         }
     }
 

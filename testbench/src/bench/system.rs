@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 
-use host_driver::dma::costs::BackEndCosts;
 use host_driver::dma::direct::{Direct, Window as DirectWindow};
 use host_driver::dma::iommu::{FaultRecord, IommuCosts};
 use host_driver::dma::swiotlb::{SwiotlbConfig, SwiotlbPool};
@@ -163,7 +162,9 @@ impl System {
             }));
         }
         if wanted.shared_pool {
-            let pool = SwiotlbConfig { forced: true, shared: true, ..SwiotlbConfig::default() };
+            let costs = config.timing.back_ends();
+            let pool =
+                SwiotlbConfig { forced: true, shared: true, costs, ..SwiotlbConfig::default() };
             let pool = SwiotlbPool::new(machine, pages, pool).map_err(RunError::internal)?;
             system.pool = Some(pool.clone());
             platform.swiotlb = Some(pool);
@@ -188,7 +189,7 @@ impl System {
                 let liobn = Window::DEFAULT.liobn;
                 let table = TceTable::Hypervisor { liobn, runs: true };
                 let bytes = Window::DEFAULT.pages << Window::DEFAULT.page_bits;
-                self.open_window(machine, pages, bytes, table)
+                self.open_window(config, machine, pages, bytes, table)
             }
             Os::DirectWindow => {
                 let window = Window::direct(ram_end(&machine.root.ram));
@@ -201,10 +202,11 @@ impl System {
             }
             Os::FlatTable => {
                 let table = TceTable::Memory { registers: FLAT_TABLE_REGISTERS };
-                self.open_window(machine, pages, FLAT_TABLE_PAGES << 12, table)
+                self.open_window(config, machine, pages, FLAT_TABLE_PAGES << 12, table)
             }
             Os::Xen => {
-                let guest = XenGuest::new(machine, pages, XenConfig::default());
+                let guest = XenConfig { costs: config.timing.back_ends(), ..XenConfig::default() };
+                let guest = XenGuest::new(machine, pages, guest);
                 let guest = guest.map_err(RunError::internal)?;
                 self.guest = Some(guest.clone());
                 Ok(Translation::Xen(guest))
@@ -238,7 +240,7 @@ impl System {
             costs: IommuCosts {
                 map: config.timing.driver_iommu_map,
                 unmap: config.timing.driver_iommu_unmap,
-                ..IommuCosts::default()
+                flush: config.timing.driver_iommu_flush,
             },
         };
         let unit = IommuUnit::bring_up(host, pages, dmar).map_err(|error| {
@@ -254,12 +256,13 @@ impl System {
 
     fn open_window(
         &mut self,
+        config: &RunConfig,
         host: &mut dyn Host,
         pages: &Pages,
         bytes: u64,
         table: TceTable,
     ) -> Result<Translation, RunError> {
-        let costs = BackEndCosts::default();
+        let costs = config.timing.back_ends();
         let config = WindowConfig { base: Window::DEFAULT.start, bytes, table, costs };
         let window = TceWindow::open(host, pages, config).map_err(RunError::internal)?;
         self.window = Some(window.clone());

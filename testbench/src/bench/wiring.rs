@@ -14,7 +14,6 @@ use pcie_sim::address::{Bdf, PhysAddr};
 use pcie_sim::endpoint::Endpoint;
 use pcie_sim::host::Memory;
 use pcie_sim::host::ram::{HOLE_START, Ram};
-use pcie_sim::host::shape::HostCosts;
 use pcie_sim::iommu::{Iommu, IotlbCounts};
 use pcie_sim::machine::{Machine, MachineConfig};
 use pcie_sim::root::enumerate::{Windows, enumerate};
@@ -186,9 +185,9 @@ impl Bench {
     }
 
     fn transport(&mut self, config: &RunConfig) -> Result<Box<dyn Transport>, ProbeError> {
-        if config.setup.slot.is_analyzed() {
+        let Slot::Mmio { .. } = config.setup.slot else {
             return Ok(Box::new(PciTransport::open(&mut self.machine, self.card)?));
-        }
+        };
         let (transport, waited) = platform_bus::open(&mut self.machine)?;
         let said = waited.map(|until| format!("the slot was empty until {} ns", until.as_ns()));
         self.system.log.extend(said);
@@ -226,7 +225,7 @@ fn machine_config(config: &RunConfig) -> MachineConfig {
         shape: config.setup.shape,
         fixed_window: matches!(config.setup.slot, Slot::Mmio { .. })
             .then_some(platform_bus::WINDOW),
-        host_costs: HostCosts { store_drain: config.setup.store_drain, ..HostCosts::default() },
+        host_costs: config.timing.host(config.setup.store_drain),
     }
 }
 

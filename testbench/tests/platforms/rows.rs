@@ -1,10 +1,12 @@
 //! What the last column of PLATFORMS.md says of single rows, beyond what became of the card.
 
+use pcie_sim::time::Span;
 use testbench::bench;
 use testbench::bench::record::{Led, Record};
 use testbench::bench::witness::Grant;
 use testbench::parallel::run_all;
 use testbench::platform::{Outcome, runnable};
+use testbench::preset::Timing;
 use testbench::report::RunResult;
 use testbench::scenario::source::Source;
 use testbench::scenario::{Overrides, Scenario};
@@ -209,5 +211,32 @@ fn a_step_of_maintenance_left_out_spoils_data_and_is_named() {
             assert!(found("DMA-API", named), "{variant}, {}", pattern.device);
             assert!(found("DATA", "") || found("BLK", ""), "{variant}, {}", pattern.device);
         }
+    }
+}
+
+/// Costs of back ends are values of the preset: each one reaches the platform whose CPU pays it.
+#[test]
+fn what_a_back_end_costs_is_a_value_of_the_preset() {
+    let dear = Span::from_us(5);
+    type Set = fn(&mut Timing, Span);
+    let values: [(&str, Set); 9] = [
+        ("x86-vtd", |timing, cost| timing.driver_iommu_map = cost),
+        ("x86-vtd-lazy", |timing, cost| timing.driver_iommu_flush = cost),
+        ("ppc64-tce", |timing, cost| timing.driver_tce_unmap = cost),
+        ("ppc64-tce", |timing, cost| timing.host_hypercall = cost),
+        ("ppc64-secure", |timing, cost| timing.driver_bounce_slot = cost),
+        ("ppc64-secure", |timing, cost| timing.driver_copy_line = cost),
+        ("xen-dom0", |timing, cost| timing.driver_frame_lookup = cost),
+        ("arm64-noncoherent", |timing, cost| timing.host_line_maintenance = cost),
+        ("x86-noiommu", |timing, cost| timing.host_barrier = cost),
+    ];
+    for (nth, (id, set)) in values.into_iter().enumerate() {
+        let pattern = &patterns(&["blk.synthetic.requests=200"])[0];
+        let mut changed = pattern.clone();
+        set(&mut changed.timing, dear);
+        let (before, _) = run(id, case(id, "").setup, pattern);
+        let (after, verdict) = run(id, case(id, "").setup, &changed);
+        assert_eq!(after.violations, [], "{nth} {id}: {}", verdict.evidence);
+        assert!(after.facts.cpu_time > before.facts.cpu_time + dear, "{nth} {id}");
     }
 }
