@@ -76,8 +76,10 @@ impl<E> Schedule<E> {
     }
 
     fn find_first(&mut self) {
-        let (mut first, mut at, mut order) = (0, Instant::FAR_FUTURE, u64::MAX);
-        for (i, alarm) in self.alarms.iter().enumerate() {
+        let Some(head) = self.alarms.first() else { return };
+        let (mut first, mut at, mut order) = (0, head.at, head.order);
+        for (i, alarm) in self.alarms.iter().enumerate().skip(1) {
+            // Times rarely agree, so the order is looked at only when they do.
             if alarm.at < at || alarm.at == at && alarm.order < order {
                 (first, at, order) = (i, alarm.at, alarm.order);
             }
@@ -88,10 +90,9 @@ impl<E> Schedule<E> {
     /// When the next event is due.
     #[must_use]
     pub fn next_time(&self) -> Option<Instant> {
-        let alarm = self.alarms.get(self.first).map(|alarm| alarm.at);
-        let entry = self.heap.peek().map(|entry| entry.at);
-        let first = [entry, alarm].into_iter().flatten().min();
-        first.filter(|at| *at != Instant::FAR_FUTURE)
+        let alarm = self.alarms.get(self.first).map_or(Instant::FAR_FUTURE, |alarm| alarm.at);
+        let first = self.heap.peek().map_or(alarm, |entry| entry.at.min(alarm));
+        (first != Instant::FAR_FUTURE).then_some(first)
     }
 
     /// Drops every event and sets every alarm off.

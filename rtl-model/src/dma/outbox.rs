@@ -11,7 +11,7 @@ impl Dma {
     /// Sends what can leave at `now`: at most one TLP, since the next one needs the way out for itself.
     pub(crate) fn pump(&mut self, now: Instant, port: &mut dyn Port) {
         self.pass_releases();
-        if self.slot(now) != now {
+        if self.nothing_waits() || self.slot(now) != now {
             return;
         }
         // Answers first, as the CPU stands still for them; then reads, since much waits for them and
@@ -33,24 +33,37 @@ impl Dma {
         }
     }
 
+    fn nothing_waits(&self) -> bool {
+        self.posted.is_empty()
+            && self.ring_reads.is_empty()
+            && self.payload_reads.is_empty()
+            && self.answers.is_empty()
+    }
+
     /// When [`Self::pump`] can next do something without hearing from the link.
     pub(crate) fn next_wake(&mut self, now: Instant) -> Option<Instant> {
-        let slot = self.slot(now);
         let mut wake = Instant::FAR_FUTURE;
-        let mut front = |ready: Option<Instant>| {
-            // What was ready in a slot that is past, and is still here, waits for a credit, a tag or a fence.
-            if let Some(ready) = ready
-                && (slot > now || ready > now)
-            {
-                wake = wake.min(ready.max(slot));
-            }
-        };
-        front(self.answers.front().map(|answer| answer.ready));
-        front(self.ring_reads.front().map(|read| read.ready));
-        front(self.payload_reads.front().map(|read| read.ready));
-        front(self.posted.front().and_then(Posted::ready));
-        for other in [self.schedule.next_time(), self.tags.next_deadline()].into_iter().flatten() {
-            wake = wake.min(other);
+        if !self.nothing_waits() {
+            let slot = self.slot(now);
+            let mut front = |ready: Option<Instant>| {
+                // What was ready in a slot that is past, and is still here, waits for a credit, a tag or
+                // a fence.
+                if let Some(ready) = ready
+                    && (slot > now || ready > now)
+                {
+                    wake = wake.min(ready.max(slot));
+                }
+            };
+            front(self.answers.front().map(|answer| answer.ready));
+            front(self.ring_reads.front().map(|read| read.ready));
+            front(self.payload_reads.front().map(|read| read.ready));
+            front(self.posted.front().and_then(Posted::ready));
+        }
+        if let Some(event) = self.schedule.next_time() {
+            wake = wake.min(event);
+        }
+        if let Some(deadline) = self.tags.next_deadline() {
+            wake = wake.min(deadline);
         }
         (wake != Instant::FAR_FUTURE).then_some(wake)
     }
