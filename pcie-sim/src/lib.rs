@@ -11,6 +11,7 @@
 //! Left out: the physical layer below symbols, link training, CPU micro-architecture.
 
 pub mod address;
+pub mod crc;
 pub mod endpoint;
 pub mod host;
 pub mod iommu;
