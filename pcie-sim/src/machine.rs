@@ -12,6 +12,7 @@
 
 mod config;
 mod cpu;
+mod extended;
 mod hypervisor;
 mod memory;
 
@@ -30,12 +31,11 @@ use crate::host::ram::Ram;
 use crate::host::shape::Protection;
 use crate::iommu::Iommu;
 use crate::link::Link;
+use crate::root::inbound::Refusal;
 use crate::root::{Effect, RootComplex, RootEvent, RootPort};
 use crate::schedule::{AlarmId, Schedule};
 use crate::time::{Instant, Span};
-use crate::tlp::{
-    Attributes, Completion, CompletionStatus, ConfigRead, ConfigWrite, MemWrite, Payload, Tag, Tlp,
-};
+use crate::tlp::{Attributes, Completion, CompletionStatus, MemWrite, Payload, Tag, Tlp};
 
 /// The requester id of the CPU's requests, and the root complex's completer id.
 const ROOT_COMPLEX: Bdf = Bdf::new(0, 0, 0);
@@ -206,11 +206,21 @@ impl<T: Tap> Machine<T> {
             Tlp::Completion(completion) => self.cpu_receives(completion),
             // Error messages end here; whoever wants to know them listens at the link.
             Tlp::Message(_) => {}
-            Tlp::ConfigRead(ConfigRead { requester, tag, .. })
-            | Tlp::ConfigWrite(ConfigWrite { requester, tag, .. }) => {
-                self.link.submit(Direction::Downstream, unsupported(requester, tag));
-                self.pump(Direction::Downstream);
+            Tlp::Atomic(atomic) => self.root.atomic(self.now, atomic, &mut self.schedule),
+            Tlp::ConfigRead(_) | Tlp::ConfigWrite(_) | Tlp::IoRead(_) | Tlp::IoWrite(_) => {
+                self.refuse(&tlp);
             }
+            Tlp::Extended(extended) => self.root_receives_extended(extended),
+        }
+    }
+
+    /// Answers a request with Unsupported Request, if it is to be answered.
+    fn refuse(&mut self, request: &Tlp) {
+        self.root.refuse_request(self.now, request, Refusal::NotSupported);
+        let status = CompletionStatus::UnsupportedRequest;
+        if let Some(completion) = Completion::refusing(request, ROOT_COMPLEX, status) {
+            self.link.submit(Direction::Downstream, Tlp::Completion(completion));
+            self.pump(Direction::Downstream);
         }
     }
 
@@ -235,6 +245,13 @@ impl<T: Tap> Machine<T> {
                 while let Some(completion) = self.root.next_completion(&mut completions) {
                     self.link.submit(Direction::Downstream, Tlp::Completion(completion));
                 }
+                self.pump(Direction::Downstream);
+            }
+            Effect::Answered { completion, written } => {
+                if let Some((address, len_bytes)) = written {
+                    self.note_write(address, len_bytes);
+                }
+                self.link.submit(Direction::Downstream, Tlp::Completion(completion));
                 self.pump(Direction::Downstream);
             }
             Effect::Written(address, len_bytes) => self.note_write(address, len_bytes),
@@ -359,19 +376,6 @@ enum ConfigRoute {
     Port,
     Link { forwarded: bool },
     Nobody,
-}
-
-fn unsupported(requester: Bdf, tag: Tag) -> Tlp {
-    Tlp::Completion(Completion {
-        completer: ROOT_COMPLEX,
-        requester,
-        tag,
-        status: CompletionStatus::UnsupportedRequest,
-        byte_count: 4,
-        lower_address: 0,
-        data: Payload::new(),
-        attributes: Attributes::default(),
-    })
 }
 
 #[cfg(test)]

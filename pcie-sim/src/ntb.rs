@@ -300,11 +300,11 @@ impl Port for FarPort<'_> {
             return None;
         }
         let (_, tlp) = self.bridge.down.pop_front()?;
-        match &tlp {
+        match tlp.plain() {
             Tlp::MemRead(read) => self.bridge.note_near(read.address, read.len_bytes.into()),
             Tlp::MemWrite(write) => self.bridge.note_near(write.address, write.data.len() as u32),
             Tlp::ConfigWrite(write) => self.bridge.note_config(write),
-            Tlp::ConfigRead(_) | Tlp::Completion(_) | Tlp::Message(_) => {}
+            _ => {}
         }
         Some(tlp)
     }
@@ -313,8 +313,9 @@ impl Port for FarPort<'_> {
         self.bridge.up.len() < BUFFERED
     }
 
-    fn send(&mut self, mut tlp: Tlp) {
+    fn send(&mut self, tlp: Tlp) {
         let bridge = &mut *self.bridge;
+        let (mut tlp, extras) = tlp.into_parts();
         match &mut tlp {
             Tlp::MemRead(read) => {
                 let len_bytes = read.len_bytes.into();
@@ -333,9 +334,17 @@ impl Port for FarPort<'_> {
                     None => return,
                 }
             }
-            Tlp::ConfigRead(_) | Tlp::ConfigWrite(_) | Tlp::Completion(_) | Tlp::Message(_) => {}
+            // A bridge between two hosts has no way across for these.
+            Tlp::Atomic(_) | Tlp::IoRead(_) | Tlp::IoWrite(_) => {
+                let status = CompletionStatus::UnsupportedRequest;
+                if let Some(refusal) = Completion::refusing(&tlp, tlp.requester(), status) {
+                    bridge.down.push_front((self.now, Tlp::Completion(refusal)));
+                }
+                return;
+            }
+            _ => {}
         }
-        bridge.up.push_back((self.now + bridge.config.crossing, tlp));
+        bridge.up.push_back((self.now + bridge.config.crossing, tlp.with(extras)));
     }
 }
 

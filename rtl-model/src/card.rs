@@ -1,6 +1,7 @@
 //! The card: power on, the flow of events, reset.
 
 mod bus;
+mod extended;
 pub(crate) mod mmio;
 mod work;
 
@@ -235,6 +236,8 @@ impl Card {
             Tlp::ConfigWrite(write) => self.config_write(now, &write),
             // Power and slot messages need no action on a card like this.
             Tlp::Message(_) => {}
+            Tlp::IoRead(_) | Tlp::IoWrite(_) | Tlp::Atomic(_) => self.not_served(now, &tlp),
+            Tlp::Extended(extended) => self.receive_extended(now, extended),
         }
     }
 

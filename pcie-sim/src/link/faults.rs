@@ -51,12 +51,16 @@ impl Port for RedirectPort<'_> {
         self.port.can_send(class, data_credits)
     }
 
-    fn send(&mut self, mut tlp: Tlp) {
-        match &mut tlp {
-            Tlp::MemRead(read) => read.address = (self.aim)(self.now, read.address),
-            Tlp::MemWrite(write) => write.address = (self.aim)(self.now, write.address),
-            _ => {}
-        }
-        self.port.send(tlp);
+    fn send(&mut self, tlp: Tlp) {
+        let (now, aim) = (self.now, &mut *self.aim);
+        self.port.send(tlp.map_plain(|mut tlp| {
+            match &mut tlp {
+                Tlp::MemRead(read) => read.address = aim(now, read.address),
+                Tlp::MemWrite(write) => write.address = aim(now, write.address),
+                Tlp::Atomic(atomic) => atomic.address = aim(now, atomic.address),
+                _ => {}
+            }
+            tlp
+        }));
     }
 }

@@ -56,6 +56,13 @@ pub enum CpuFinding {
         /// What came.
         completion: Completion,
     },
+    /// An answer came whose data is marked as bad; the CPU got all ones.
+    PoisonedCompletion {
+        /// When it came.
+        at: Instant,
+        /// What came.
+        completion: Completion,
+    },
     /// The card did not take posted writes; the CPU went on without waiting.
     PostedStuck {
         /// When the CPU gave up waiting.

@@ -1,6 +1,7 @@
 //! What comes up from the card: reads to be completed, writes to be put in order, interrupts.
 
 mod admit;
+mod atomic;
 
 pub use self::admit::{Refusal, Refused};
 
@@ -45,6 +46,13 @@ pub enum Effect {
     Completions(Completions),
     /// RAM changed.
     Written(PhysAddr, usize),
+    /// An atomic request was done, or refused: its answer, and where RAM changed.
+    Answered {
+        /// For the card.
+        completion: Completion,
+        /// Where, and how many bytes.
+        written: Option<(PhysAddr, usize)>,
+    },
     /// The CPU is interrupted.
     Interrupted(Vector),
 }
@@ -60,6 +68,7 @@ pub struct Completions {
 enum Ordered {
     Write { address: PhysAddr, data: Payload },
     Interrupt(Vector),
+    Atomic(Box<atomic::PendingAtomic>),
     Nothing,
 }
 
@@ -317,6 +326,7 @@ impl RootComplex {
                 schedule.at(at, RootEvent::Interrupt(vector).into());
                 Effect::None
             }
+            Some(Ordered::Atomic(pending)) => self.perform(&pending),
             Some(Ordered::Nothing) | None => Effect::None,
         }
     }

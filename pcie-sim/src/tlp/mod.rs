@@ -4,19 +4,56 @@
 //! A [`Tlp`] holds meaning only: no reserved field, no length or byte enable that could contradict
 //! its data. PCIe 5.0, chapter 2, "Transaction Layer Specification".
 //!
-//! Not modelled: byte enables with holes (a request names one run of bytes), writes of nothing,
-//! prefixes, ECRC, poison, processing hints, translated addresses, I/O and atomic requests.
+//! What few packets have (prefixes, ECRC, poison, hints, holes among the bytes) is in [`extras`], around
+//! the packet, so that the others are no larger for it.
+//!
+//! Not modelled: locked reads and their completions, lightweight notification, deferrable writes.
 
+pub mod atomic;
 pub mod codec;
+pub mod extras;
+pub mod message;
 pub mod text;
+
+use std::ops::Range;
 
 use smallvec::SmallVec;
 
+pub use self::atomic::{Atomic, AtomicOperation};
+pub use self::extras::{AddressType, ByteEnables, Extended, Extras, Hints, Pasid, Prefix};
 use crate::address::Bdf;
+
+// Packets are moved from queue to queue millions of times a second: what is rare is behind a pointer.
+const _: () = assert!(size_of::<Tlp>() <= 112);
 
 /// The number by which a requester recognises the completion of a request: 0 to 1023.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Tag(pub u16);
+
+/// How many bits of the tag a requester uses. PCIe 5.0 §2.2.6.2, "Transaction Descriptor – Transaction
+/// ID Field".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TagBits {
+    /// Five, until Extended Tag Field Enable is set.
+    Five,
+    /// Eight.
+    Eight,
+    /// Ten, once 10-Bit Tag Requester Enable is set; T9 and T8 are never both 0 then, so that a completer
+    /// which drops them is found out.
+    Ten,
+}
+
+impl TagBits {
+    /// The tags that such a requester gives its requests.
+    #[must_use]
+    pub const fn tags(self) -> Range<u16> {
+        match self {
+            Self::Five => 0..32,
+            Self::Eight => 0..256,
+            Self::Ten => 256..1024,
+        }
+    }
+}
 
 /// The bytes that a TLP carries; up to 64 of them without an allocation.
 pub type Payload = SmallVec<[u8; 64]>;
@@ -93,7 +130,7 @@ pub struct MemWrite {
     pub tag: Tag,
     /// Where the first byte goes.
     pub address: u64,
-    /// The bytes: 1 to 4096, inside one 4-KiB page.
+    /// The bytes: 0 (one doubleword, no byte enabled; at a multiple of 4) to 4096, inside one 4-KiB page.
     pub data: Payload,
     /// Ordering and traffic class.
     pub attributes: Attributes,
@@ -110,7 +147,7 @@ pub struct ConfigRead {
     pub target: Bdf,
     /// Byte offset, 0 to 4095.
     pub offset: u16,
-    /// 1 to 4 bytes, inside one doubleword.
+    /// 0 (no byte enabled) to 4 bytes, inside one doubleword.
     pub len_bytes: u8,
     /// Type 1: for a bus behind the receiver.
     pub forwarded: bool,
@@ -127,10 +164,36 @@ pub struct ConfigWrite {
     pub target: Bdf,
     /// Byte offset, 0 to 4095.
     pub offset: u16,
-    /// 1 to 4 bytes, inside one doubleword.
+    /// 0 (no byte enabled) to 4 bytes, inside one doubleword.
     pub data: Payload,
     /// Type 1: for a bus behind the receiver.
     pub forwarded: bool,
+}
+
+/// A read in I/O space, which is for legacy devices. It has traffic class 0 and no attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IoRead {
+    /// Who asks.
+    pub requester: Bdf,
+    /// By what number it knows the answer.
+    pub tag: Tag,
+    /// The first byte wanted.
+    pub address: u32,
+    /// 0 (no byte enabled) to 4 bytes, inside one doubleword.
+    pub len_bytes: u8,
+}
+
+/// A write in I/O space; not posted: it is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IoWrite {
+    /// Who writes.
+    pub requester: Bdf,
+    /// By what number it knows the answer.
+    pub tag: Tag,
+    /// Where the first byte goes.
+    pub address: u32,
+    /// 0 (no byte enabled) to 4 bytes, inside one doubleword.
+    pub data: Payload,
 }
 
 /// The answer, or a part of the answer, to a request that is not posted.
@@ -145,7 +208,8 @@ pub struct Completion {
     /// How it went.
     pub status: CompletionStatus,
     /// Bytes still to come, those here included: 1 to 4096. Answers to a memory read count down; the
-    /// answer to a read of 0 bytes says 1, the answer to a configuration request always 4.
+    /// answer to a read of 0 bytes says 1, that to an atomic request how large the location is, that to a
+    /// configuration or I/O request always 4.
     pub byte_count: u16,
     /// The low seven bits of the first byte's address in an answer to a memory read, else 0.
     pub lower_address: u8,
@@ -191,6 +255,42 @@ pub enum Tlp {
     Completion(Completion),
     /// Msg, MsgD.
     Message(Message),
+    /// IORd.
+    IoRead(IoRead),
+    /// IOWr.
+    IoWrite(IoWrite),
+    /// FetchAdd, Swap, CAS.
+    Atomic(Atomic),
+    /// One of the above with something rare about it.
+    Extended(Extended),
+}
+
+impl Completion {
+    /// The completion without data with which `completer` answers `request`; `None` when it is posted, or
+    /// itself an answer. PCIe 5.0 §2.2.9, "Completion Rules".
+    #[must_use]
+    pub fn refusing(request: &Tlp, completer: Bdf, status: CompletionStatus) -> Option<Self> {
+        let (byte_count, attributes) = match request.plain() {
+            Tlp::MemRead(read) => (read.len_bytes.max(1), read.attributes),
+            Tlp::Atomic(atomic) => (atomic.location_bytes()? as u16, atomic.attributes),
+            Tlp::ConfigRead(_) | Tlp::ConfigWrite(_) | Tlp::IoRead(_) | Tlp::IoWrite(_) => {
+                (4, Attributes::default())
+            }
+            Tlp::MemWrite(_) | Tlp::Message(_) | Tlp::Completion(_) | Tlp::Extended(_) => {
+                return None;
+            }
+        };
+        Some(Self {
+            completer,
+            requester: request.requester(),
+            tag: request.tag(),
+            status,
+            byte_count,
+            lower_address: 0,
+            data: Payload::new(),
+            attributes,
+        })
+    }
 }
 
 /// The three classes that flow control keeps apart. PCIe 5.0 §2.6.1, "Flow Control Rules".
@@ -210,8 +310,48 @@ impl Tlp {
     pub fn flow_class(&self) -> FlowClass {
         match self {
             Self::MemWrite(_) | Self::Message(_) => FlowClass::Posted,
-            Self::MemRead(_) | Self::ConfigRead(_) | Self::ConfigWrite(_) => FlowClass::NonPosted,
+            Self::MemRead(_)
+            | Self::ConfigRead(_)
+            | Self::ConfigWrite(_)
+            | Self::IoRead(_)
+            | Self::IoWrite(_)
+            | Self::Atomic(_) => FlowClass::NonPosted,
             Self::Completion(_) => FlowClass::Completion,
+            Self::Extended(extended) => extended.tlp().flow_class(),
+        }
+    }
+
+    /// Who sent the request; of a completion, who is to get it.
+    #[must_use]
+    pub fn requester(&self) -> Bdf {
+        match self {
+            Self::MemRead(read) => read.requester,
+            Self::MemWrite(write) => write.requester,
+            Self::ConfigRead(read) => read.requester,
+            Self::ConfigWrite(write) => write.requester,
+            Self::Completion(completion) => completion.requester,
+            Self::Message(message) => message.requester,
+            Self::IoRead(read) => read.requester,
+            Self::IoWrite(write) => write.requester,
+            Self::Atomic(atomic) => atomic.requester,
+            Self::Extended(extended) => extended.tlp().requester(),
+        }
+    }
+
+    /// The tag of the request, or of the request that is answered.
+    #[must_use]
+    pub fn tag(&self) -> Tag {
+        match self {
+            Self::MemRead(read) => read.tag,
+            Self::MemWrite(write) => write.tag,
+            Self::ConfigRead(read) => read.tag,
+            Self::ConfigWrite(write) => write.tag,
+            Self::Completion(completion) => completion.tag,
+            Self::Message(message) => message.tag,
+            Self::IoRead(read) => read.tag,
+            Self::IoWrite(write) => write.tag,
+            Self::Atomic(atomic) => atomic.tag,
+            Self::Extended(extended) => extended.tlp().tag(),
         }
     }
 
@@ -219,10 +359,10 @@ impl Tlp {
     #[must_use]
     pub fn data_dwords(&self) -> usize {
         let (first, len) = match self {
-            Self::MemRead(_) | Self::ConfigRead(_) => return 0,
+            Self::MemRead(_) | Self::ConfigRead(_) | Self::IoRead(_) => return 0,
             // A write of nothing has a doubleword of which no byte is enabled.
             Self::MemWrite(write) => (write.address as usize & 3, write.data.len().max(1)),
-            Self::ConfigWrite(_) => return 1,
+            Self::ConfigWrite(_) | Self::IoWrite(_) => return 1,
             Self::Completion(completion) => {
                 if completion.data.is_empty() {
                     return 0;
@@ -230,30 +370,41 @@ impl Tlp {
                 (usize::from(completion.lower_address & 3), completion.data.len())
             }
             Self::Message(message) => (0, message.data.len()),
+            Self::Atomic(atomic) => (0, atomic.operands.len()),
+            Self::Extended(extended) => return extended.tlp().data_dwords(),
         };
         (first + len).div_ceil(4)
     }
 
-    /// Doublewords of the header: 3, or 4 for a message and for memory above 4 GiB.
+    /// Doublewords of the header, prefixes not counted: 3, or 4 for a message and for memory above 4 GiB.
     /// PCIe 5.0 §2.2.4.1, "Address-Based Routing Rules": below 4 GiB the 3-DW form must be used.
     #[must_use]
     pub fn header_dwords(&self) -> usize {
         let high = match self {
             Self::MemRead(read) => read.address >> 32 != 0,
             Self::MemWrite(write) => write.address >> 32 != 0,
+            Self::Atomic(atomic) => atomic.address >> 32 != 0,
             Self::Message(_) => true,
-            Self::ConfigRead(_) | Self::ConfigWrite(_) | Self::Completion(_) => false,
+            Self::ConfigRead(_)
+            | Self::ConfigWrite(_)
+            | Self::Completion(_)
+            | Self::IoRead(_)
+            | Self::IoWrite(_) => false,
+            Self::Extended(extended) => return extended.tlp().header_dwords(),
         };
         if high { 4 } else { 3 }
     }
 
-    /// Bytes of the TLP itself, header and data, without framing, sequence number and LCRC.
+    /// Bytes of the TLP itself: prefixes, header, data and digest, without framing, sequence number and
+    /// LCRC.
     #[must_use]
     pub fn len_bytes(&self) -> usize {
-        4 * (self.header_dwords() + self.data_dwords())
+        let extras = self.extras().map_or(0, Extras::len_bytes);
+        4 * (self.header_dwords() + self.data_dwords()) + extras
     }
 
     /// Flow control data credits this TLP takes: one for each 16 bytes of data, begun ones counted.
+    /// Prefixes and digest are part of the header's credit. PCIe 5.0 §2.6.1, "Flow Control Rules".
     #[must_use]
     pub fn data_credits(&self) -> u32 {
         self.data_dwords().div_ceil(4) as u32

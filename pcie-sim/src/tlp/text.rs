@@ -6,14 +6,20 @@
 //! CfgWr0 00:00.0 -> 01:00.0 tag 1 reg 0x004 len 2 data 0x0406
 //! CplD 00:00.0 -> 01:00.0 tag 5 SC bc 64 la 0x00 len 64
 //! Msg 01:00.0 tag 0 code 0x30 ERR_COR to root complex
+//! IOWr 00:00.0 tag 3 addr 0x00000060 len 1 data 0x2a
+//! CAS 01:00.0 tag 7 addr 0x00001000 len 4 expect 0x00000001 new 0x00000002
+//! MWr 01:00.0 tag 0 addr 0x7f001000 len 64 poisoned pasid 0x00123 privileged ecrc 0a1b2c3d
 //! ```
 //!
-//! Attributes follow when they are not all zero: `tc 1 ro ido ns`.
+//! Attributes follow when they are not all zero: `tc 1 ro ido ns`. Then what few packets have: `poisoned`,
+//! `at`, hints (`ph`, `st`), byte enables with holes (`be first/last`), prefixes, `ecrc`.
 
 use std::fmt;
 
-use super::codec;
-use super::{Attributes, CompletionStatus, Message, MessageRouting, Tlp};
+use super::{
+    AddressType, Atomic, AtomicOperation, Attributes, ByteEnables, CompletionStatus, Extras,
+    Message, MessageRouting, Prefix, Tlp, codec, message,
+};
 use crate::address::Bdf;
 
 impl Tlp {
@@ -31,6 +37,14 @@ impl Tlp {
             Self::Completion(_) => "CplD",
             Self::Message(message) if message.data.is_empty() => "Msg",
             Self::Message(_) => "MsgD",
+            Self::IoRead(_) => "IORd",
+            Self::IoWrite(_) => "IOWr",
+            Self::Atomic(atomic) => match atomic.operation {
+                AtomicOperation::FetchAdd => "FetchAdd",
+                AtomicOperation::Swap => "Swap",
+                AtomicOperation::CompareAndSwap => "CAS",
+            },
+            Self::Extended(extended) => extended.tlp().kind(),
         }
     }
 }
@@ -38,6 +52,14 @@ impl Tlp {
 impl fmt::Display for Tlp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.kind())?;
+        self.words(f)?;
+        self.extras().map_or(Ok(()), |extras| words_of_extras(f, extras))
+    }
+}
+
+impl Tlp {
+    /// All but the kind and the extras.
+    fn words(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MemRead(read) => {
                 memory(f, read.requester, read.tag.0, read.address, read.len_bytes.into())?;
@@ -55,9 +77,8 @@ impl fmt::Display for Tlp {
             Self::ConfigWrite(write) => {
                 let (tag, offset, len) = (write.tag.0, write.offset, write.data.len());
                 write!(f, "{} -> {} ", write.requester, write.target)?;
-                write!(f, "tag {tag} reg {offset:#05x} len {len} data 0x")?;
-                // Little-endian: the byte at the lowest offset is the value's lowest.
-                write.data.iter().rev().try_for_each(|byte| write!(f, "{byte:02x}"))
+                write!(f, "tag {tag} reg {offset:#05x} len {len}")?;
+                value(f, " data ", &write.data)
             }
             Self::Completion(completion) => {
                 write!(
@@ -76,7 +97,75 @@ impl fmt::Display for Tlp {
                 attributes(f, completion.attributes)
             }
             Self::Message(message) => words_of_message(f, message),
+            Self::IoRead(read) => {
+                memory(f, read.requester, read.tag.0, read.address.into(), read.len_bytes.into())
+            }
+            Self::IoWrite(write) => {
+                let (tag, address, len) = (write.tag.0, write.address.into(), write.data.len());
+                memory(f, write.requester, tag, address, len)?;
+                value(f, " data ", &write.data)
+            }
+            Self::Atomic(atomic) => words_of_atomic(f, atomic),
+            Self::Extended(extended) => extended.tlp().words(f),
         }
+    }
+}
+
+/// A number of a few bytes, little-endian: the byte at the lowest address is the value's lowest.
+fn value(f: &mut fmt::Formatter<'_>, name: &str, data: &[u8]) -> fmt::Result {
+    if data.is_empty() {
+        return Ok(());
+    }
+    write!(f, "{name}0x")?;
+    data.iter().rev().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+fn words_of_atomic(f: &mut fmt::Formatter<'_>, atomic: &Atomic) -> fmt::Result {
+    let operands = &atomic.operands[..];
+    let size = atomic.location_bytes().unwrap_or(operands.len());
+    memory(f, atomic.requester, atomic.tag.0, atomic.address, size)?;
+    let (first, second) = operands.split_at(size);
+    let name = match atomic.operation {
+        AtomicOperation::FetchAdd => " add ",
+        AtomicOperation::Swap => " new ",
+        AtomicOperation::CompareAndSwap => " expect ",
+    };
+    value(f, name, first)?;
+    value(f, " new ", second)?;
+    attributes(f, atomic.attributes)
+}
+
+fn words_of_extras(f: &mut fmt::Formatter<'_>, extras: &Extras) -> fmt::Result {
+    if extras.poisoned {
+        f.write_str(" poisoned")?;
+    }
+    match extras.address_type {
+        AddressType::Untranslated => {}
+        AddressType::TranslationRequest { no_write: false } => f.write_str(" at request")?,
+        AddressType::TranslationRequest { no_write: true } => f.write_str(" at request nw")?,
+        AddressType::Translated => f.write_str(" at translated")?,
+        AddressType::Reserved => f.write_str(" at reserved")?,
+    }
+    if let Some(hints) = extras.hints {
+        write!(f, " ph {} st {:#04x}", hints.processing, hints.steering)?;
+    }
+    if let Some(ByteEnables { first, last }) = extras.enables {
+        write!(f, " be {first:04b}/{last:04b}")?;
+    }
+    extras.prefixes.iter().try_for_each(|prefix| words_of_prefix(f, *prefix))?;
+    extras.ecrc.map_or(Ok(()), |ecrc| write!(f, " ecrc {}", Hex(&ecrc)))
+}
+
+fn words_of_prefix(f: &mut fmt::Formatter<'_>, prefix: Prefix) -> fmt::Result {
+    match prefix {
+        Prefix::Local { kind, bytes } => write!(f, " local prefix {kind} {}", Hex(&bytes)),
+        Prefix::ExtendedHints { steering_high } => write!(f, " st high {steering_high:#04x}"),
+        Prefix::Pasid(pasid) => {
+            write!(f, " pasid {:#07x}", pasid.id)?;
+            f.write_str(if pasid.execute { " execute" } else { "" })?;
+            f.write_str(if pasid.privileged { " privileged" } else { "" })
+        }
+        Prefix::EndToEnd { kind, bytes } => write!(f, " prefix {kind} {}", Hex(&bytes)),
     }
 }
 
@@ -130,7 +219,7 @@ impl fmt::Display for MessageRouting {
 
 fn words_of_message(f: &mut fmt::Formatter<'_>, message: &Message) -> fmt::Result {
     write!(f, "{} tag {} code {:#04x}", message.requester, message.tag.0, message.code)?;
-    if let Some(name) = message_name(message.code) {
+    if let Some(name) = message::name(message.code) {
         write!(f, " {name}")?;
     }
     write!(f, " {}", message.routing)?;
@@ -141,34 +230,6 @@ fn words_of_message(f: &mut fmt::Formatter<'_>, message: &Message) -> fmt::Resul
         write!(f, " len {}", message.data.len())?;
     }
     attributes(f, message.attributes)
-}
-
-/// The name of a message code. PCIe 5.0 appendix F, "Message Code Usage".
-fn message_name(code: u8) -> Option<&'static str> {
-    Some(match code {
-        0x00 => "Unlock",
-        0x10 => "LTR",
-        0x12 => "OBFF",
-        0x14 => "PM_Active_State_Nak",
-        0x18 => "PM_PME",
-        0x19 => "PME_Turn_Off",
-        0x1b => "PME_TO_Ack",
-        0x20 => "Assert_INTA",
-        0x21 => "Assert_INTB",
-        0x22 => "Assert_INTC",
-        0x23 => "Assert_INTD",
-        0x24 => "Deassert_INTA",
-        0x25 => "Deassert_INTB",
-        0x26 => "Deassert_INTC",
-        0x27 => "Deassert_INTD",
-        0x30 => "ERR_COR",
-        0x31 => "ERR_NONFATAL",
-        0x33 => "ERR_FATAL",
-        0x50 => "Set_Slot_Power_Limit",
-        0x7e => "Vendor_Defined_Type_0",
-        0x7f => "Vendor_Defined_Type_1",
-        _ => return None,
-    })
 }
 
 /// Bytes as hex digits: two each, nothing between, first byte first.

@@ -95,15 +95,28 @@ impl Card {
     }
 
     pub(super) fn config_write(&mut self, now: Instant, write: &ConfigWrite) {
+        self.config_write_runs(now, write, &[(0, &write.data)]);
+    }
+
+    /// A configuration write of which only these runs, each with its place in the data, are enabled.
+    pub(super) fn config_write_runs(
+        &mut self,
+        now: Instant,
+        write: &ConfigWrite,
+        runs: &[(usize, &[u8])],
+    ) {
         if self.not_ours(write.forwarded, write.target) {
             self.unsupported();
             return self.refuse(now, write.requester, write.tag, 4, Attributes::default());
         }
         self.capture(write.target);
-        self.space.write(write.offset, &write.data);
-        self.apply_settings(now);
-        if in_window(write.offset, write.data.len()) {
-            self.write_window(now);
+        for (place, data) in runs {
+            let offset = write.offset + *place as u16;
+            self.space.write(offset, data);
+            self.apply_settings(now);
+            if in_window(offset, data.len()) {
+                self.write_window(now);
+            }
         }
         self.config_answer(now, write.requester, write.tag, Payload::new());
     }
@@ -148,7 +161,7 @@ impl Card {
         self.dma.answer(now, self.dma.timing.register_access, completion);
     }
 
-    fn unsupported(&mut self) {
+    pub(super) fn unsupported(&mut self) {
         self.counters.unsupported_requests += 1;
         self.space.unsupported_request();
     }

@@ -152,7 +152,8 @@ impl<O: Observer> Analyzer<O> {
     }
 
     fn classify(&mut self, sighting: &Sighting<'_>) -> Classified {
-        match (sighting.direction, sighting.tlp) {
+        // What the rare ones have besides does not change what they are for.
+        match (sighting.direction, sighting.tlp.plain()) {
             (Direction::Downstream, Tlp::ConfigRead(read)) => self.config_read(read),
             (Direction::Downstream, Tlp::ConfigWrite(write)) => {
                 self.config_write(write, sighting.arrives)
@@ -180,7 +181,8 @@ impl<O: Observer> Analyzer<O> {
                 self.completion_to_cpu(completion, sighting.departs)
             }
             (_, Tlp::Message(_)) => Classified::new(Role::Message, None),
-            (Direction::Upstream, Tlp::ConfigRead(_) | Tlp::ConfigWrite(_)) => {
+            (Direction::Upstream, Tlp::ConfigRead(_) | Tlp::ConfigWrite(_))
+            | (_, Tlp::IoRead(_) | Tlp::IoWrite(_) | Tlp::Atomic(_) | Tlp::Extended(_)) => {
                 Classified::new(Role::Stray, None)
             }
         }

@@ -244,6 +244,10 @@ fn cpu_violation(finding: &CpuFinding) -> Violation {
             let tlp = pcie_sim::tlp::Tlp::Completion(completion.clone());
             ("PCIE-UNEXPECTED-COMPLETION", *at, format!("nobody waits for {tlp}"))
         }
+        CpuFinding::PoisonedCompletion { at, completion } => {
+            let tlp = pcie_sim::tlp::Tlp::Completion(completion.clone());
+            ("PCIE-POISONED", *at, format!("the data of {tlp} is marked as bad"))
+        }
         CpuFinding::PostedStuck { at } => {
             ("PCIE-POSTED-STUCK", *at, "the card takes no posted writes any more".to_owned())
         }

@@ -131,7 +131,7 @@ fn dma(bench: &Bench, witness: &Witness) -> Vec<Dma> {
         .enumerate()
         .filter(|(_, seen)| seen.direction == Direction::Upstream)
         .filter_map(|(nth, seen)| {
-            let (requester, address, len_bytes, write) = match &seen.tlp {
+            let (requester, address, len_bytes, write) = match seen.tlp.plain() {
                 Tlp::MemRead(read) => {
                     (read.requester, read.address, u32::from(read.len_bytes), false)
                 }
@@ -214,6 +214,9 @@ pub(super) fn why(bench: &Bench, refused: &Refused) -> String {
         Refusal::SlotFrozen => "an earlier fault has frozen the slot".to_owned(),
         Refusal::PortDisabled => "the root port's Bus Master Enable is off".to_owned(),
         Refusal::CrossesPage => "it crosses a 4-KiB boundary".to_owned(),
+        Refusal::Malformed => "it is malformed".to_owned(),
+        Refusal::NotSupported => "unsupported request, of this kind".to_owned(),
+        Refusal::Poisoned => "its data is poisoned".to_owned(),
         Refusal::UnknownInterrupt => "no interrupt message stands for it".to_owned(),
     }
 }

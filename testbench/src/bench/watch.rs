@@ -91,7 +91,7 @@ fn show(waves: &mut WavesTap, sighting: &Sighting<'_>, seen: &Classified) {
     };
     waves.tlp_for(sighting, purpose);
     if seen.role == Role::Dma(Purpose::MsiX)
-        && let Tlp::MemWrite(write) = sighting.tlp
+        && let Tlp::MemWrite(write) = sighting.tlp.plain()
         && let Some(low) = write.data.first_chunk::<2>()
     {
         waves.interrupt(sighting.departs, u16::from_le_bytes(*low));

@@ -105,7 +105,7 @@ impl Observer for Measure {
             Direction::Downstream => &mut counts.downstream_bytes,
         };
         *bytes += u64::from(sighting.wire_bytes);
-        match (seen.role, sighting.tlp) {
+        match (seen.role, sighting.tlp.plain()) {
             (Role::Dma(purpose), Tlp::MemRead(_)) => counts.reads[purpose as usize] += 1,
             (Role::Dma(purpose), Tlp::MemWrite(_)) => {
                 counts.writes[purpose as usize] += 1;

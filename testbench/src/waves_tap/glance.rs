@@ -19,30 +19,15 @@ pub(super) struct Glance {
 
 impl Glance {
     pub(super) fn at(tlp: &Tlp, purpose: &'static str) -> Self {
+        let tlp = tlp.plain();
         Self {
-            kind: mnemonic(tlp),
+            kind: tlp.kind(),
             purpose: fit(purpose, PURPOSE_BYTES),
             status: status(tlp),
             address: address(tlp),
-            tag: tag(tlp) & 0x3ff,
+            tag: tlp.tag().0 & 0x3ff,
             len_bytes: len_bytes(tlp).min(0x1fff),
         }
-    }
-}
-
-/// PCIe 5.0 §2.2.1, "Common Packet Header Fields", table of Fmt and Type encodings.
-fn mnemonic(tlp: &Tlp) -> &'static str {
-    match tlp {
-        Tlp::MemRead(_) => "MRd",
-        Tlp::MemWrite(_) => "MWr",
-        Tlp::ConfigRead(read) if read.forwarded => "CfgRd1",
-        Tlp::ConfigRead(_) => "CfgRd0",
-        Tlp::ConfigWrite(write) if write.forwarded => "CfgWr1",
-        Tlp::ConfigWrite(_) => "CfgWr0",
-        Tlp::Completion(completion) if completion.data.is_empty() => "Cpl",
-        Tlp::Completion(_) => "CplD",
-        Tlp::Message(message) if message.data.is_empty() => "Msg",
-        Tlp::Message(_) => "MsgD",
     }
 }
 
@@ -67,22 +52,14 @@ fn address(tlp: &Tlp) -> Option<u64> {
         Tlp::MemWrite(write) => Some(write.address),
         Tlp::ConfigRead(read) => Some(register(read.target, read.offset)),
         Tlp::ConfigWrite(write) => Some(register(write.target, write.offset)),
-        Tlp::Completion(_) => None,
+        Tlp::Atomic(atomic) => Some(atomic.address),
+        Tlp::IoRead(read) => Some(read.address.into()),
+        Tlp::IoWrite(write) => Some(write.address.into()),
+        Tlp::Completion(_) | Tlp::Extended(_) => None,
         Tlp::Message(message) => match message.routing {
             MessageRouting::ByAddress(address) => Some(address),
             _ => None,
         },
-    }
-}
-
-fn tag(tlp: &Tlp) -> u16 {
-    match tlp {
-        Tlp::MemRead(read) => read.tag.0,
-        Tlp::MemWrite(write) => write.tag.0,
-        Tlp::ConfigRead(read) => read.tag.0,
-        Tlp::ConfigWrite(write) => write.tag.0,
-        Tlp::Completion(completion) => completion.tag.0,
-        Tlp::Message(message) => message.tag.0,
     }
 }
 
@@ -94,6 +71,11 @@ fn len_bytes(tlp: &Tlp) -> u16 {
         Tlp::ConfigWrite(write) => write.data.len(),
         Tlp::Completion(completion) => completion.data.len(),
         Tlp::Message(message) => message.data.len(),
+        Tlp::IoRead(read) => return u16::from(read.len_bytes),
+        Tlp::IoWrite(write) => write.data.len(),
+        // The location, as a memory request would say it.
+        Tlp::Atomic(atomic) => atomic.location_bytes().unwrap_or_default(),
+        Tlp::Extended(_) => 0,
     };
     u16::try_from(carried).unwrap_or(u16::MAX)
 }

@@ -5,7 +5,7 @@ use waves::{DeclareError, SignalId, Tree};
 
 use super::Shape;
 
-/// Room for the longest mnemonic, with two to spare.
+/// Room for the longest mnemonic.
 const KIND_BYTES: u32 = 8;
 /// Room for a completion status.
 const STATUS_BYTES: u32 = 4;

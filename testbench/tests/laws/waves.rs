@@ -50,7 +50,7 @@ fn letters(bits: &str) -> String {
 /// enhanced configuration window (PCIe 5.0 §7.2.2), a completion by none.
 fn facts(tlp: &Tlp) -> (Option<u64>, u64, u64) {
     let register = |target: u16, offset: u16| Some(u64::from(target) << 12 | u64::from(offset));
-    match tlp {
+    match tlp.plain() {
         Tlp::MemRead(read) => (Some(read.address), read.tag.0.into(), read.len_bytes.into()),
         Tlp::MemWrite(write) => (Some(write.address), write.tag.0.into(), write.data.len() as u64),
         Tlp::ConfigRead(read) => {
@@ -63,6 +63,7 @@ fn facts(tlp: &Tlp) -> (Option<u64>, u64, u64) {
             (None, completion.tag.0.into(), completion.data.len() as u64)
         }
         Tlp::Message(message) => (None, message.tag.0.into(), message.data.len() as u64),
+        other => panic!("no card sends {other}"),
     }
 }
 

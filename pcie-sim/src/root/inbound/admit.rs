@@ -26,6 +26,12 @@ pub enum Refusal {
     UnknownInterrupt,
     /// An interrupt from a slot that an earlier fault has frozen.
     SlotFrozen,
+    /// Against the rules on the form of packets; nobody answers.
+    Malformed,
+    /// A kind of request, or of address, that the root complex does not take.
+    NotSupported,
+    /// Its data is marked as bad.
+    Poisoned,
 }
 
 /// A request that the root complex refused.

@@ -1,12 +1,15 @@
 //! From meaning to bytes.
 
 use super::{
-    FMT_DATA, FMT_LONG, TYPE_COMPLETION, TYPE_CONFIG_0, TYPE_CONFIG_1, TYPE_MEMORY, TYPE_MESSAGE,
+    EP, FMT_DATA, FMT_LONG, FMT_PREFIX, PREFIX_END_TO_END, PREFIX_HINTS, PREFIX_PASID, TD, TH,
+    TYPE_COMPARE_AND_SWAP, TYPE_COMPLETION, TYPE_CONFIG_0, TYPE_CONFIG_1, TYPE_FETCH_ADD, TYPE_IO,
+    TYPE_MEMORY, TYPE_MESSAGE, TYPE_SWAP,
 };
 use crate::address::Bdf;
 use crate::tlp::{
-    Attributes, Completion, CompletionStatus, ConfigRead, ConfigWrite, MemRead, MemWrite, Message,
-    MessageRouting, Tag, Tlp,
+    AddressType, Atomic, AtomicOperation, Attributes, Completion, CompletionStatus, ConfigRead,
+    ConfigWrite, Extended, Extras, IoRead, IoWrite, MemRead, MemWrite, Message, MessageRouting,
+    Prefix, Tag, Tlp,
 };
 
 /// Appends the bytes of `tlp` to `out`: nothing is allocated when `out` has room for
@@ -23,7 +26,94 @@ pub fn emit(tlp: &Tlp, out: &mut Vec<u8>) {
         Tlp::ConfigWrite(write) => emit_config_write(write, out),
         Tlp::Completion(completion) => emit_completion(completion, out),
         Tlp::Message(message) => emit_message(message, out),
+        Tlp::IoRead(read) => emit_io_read(read, out),
+        Tlp::IoWrite(write) => emit_io_write(write, out),
+        Tlp::Atomic(atomic) => emit_atomic(atomic, out),
+        Tlp::Extended(extended) => emit_extended(extended, out),
     }
+}
+
+fn emit_extended(extended: &Extended, out: &mut Vec<u8>) {
+    let (tlp, extras) = (extended.tlp(), extended.extras());
+    out.extend(extras.prefixes.iter().flat_map(|prefix| prefix_dword(*prefix)));
+    let start = out.len();
+    emit(tlp, out);
+    let end = start + 4 * tlp.header_dwords();
+    set_extras(matches!(tlp, Tlp::MemWrite(_)), extras, &mut out[start..end]);
+    if let Some(ecrc) = extras.ecrc {
+        out.extend(ecrc);
+    }
+}
+
+fn prefix_dword(prefix: Prefix) -> [u8; 4] {
+    let first = |end_to_end: u8, kind: u8| FMT_PREFIX << 5 | end_to_end | kind & 0xf;
+    match prefix {
+        Prefix::Local { kind, bytes: [b1, b2, b3] } => [first(0, kind), b1, b2, b3],
+        Prefix::ExtendedHints { steering_high } => {
+            [first(PREFIX_END_TO_END, PREFIX_HINTS), steering_high, 0, 0]
+        }
+        Prefix::Pasid(pasid) => {
+            let [_, high, middle, low] = pasid.id.to_be_bytes();
+            let asked = u8::from(pasid.privileged) << 7 | u8::from(pasid.execute) << 6;
+            [first(PREFIX_END_TO_END, PREFIX_PASID), asked | high & 0xf, middle, low]
+        }
+        Prefix::EndToEnd { kind, bytes: [b1, b2, b3] } => {
+            [first(PREFIX_END_TO_END, kind), b1, b2, b3]
+        }
+    }
+}
+
+/// Writes into a header what only few have. The steering tag of a write stands where its tag would.
+fn set_extras(is_write: bool, extras: &Extras, header: &mut [u8]) {
+    let last = header.len() - 1;
+    header[2] |= if extras.ecrc.is_some() { TD } else { 0 };
+    header[2] |= if extras.poisoned { EP } else { 0 };
+    let (code, no_write) = match extras.address_type {
+        AddressType::Untranslated => (0, false),
+        AddressType::TranslationRequest { no_write } => (1, no_write),
+        AddressType::Translated => (2, false),
+        AddressType::Reserved => (3, false),
+    };
+    header[2] |= code << 2;
+    header[last] |= u8::from(no_write);
+    if let Some(hints) = extras.hints {
+        header[1] |= TH;
+        header[last] |= hints.processing & 3;
+        header[if is_write { 6 } else { 7 }] = hints.steering;
+    }
+    if let Some(enables) = extras.enables {
+        header[7] = enables.last << 4 | enables.first & 0xf;
+    }
+}
+
+fn emit_io_read(read: &IoRead, out: &mut Vec<u8>) {
+    let run = Run::in_one_dword(read.address as u16, usize::from(read.len_bytes));
+    out.extend(first_dword(0, TYPE_IO, Attributes::default(), read.tag.0 >> 8, 1));
+    out.extend(requester_dword(read.requester, read.tag, run.enables()));
+    emit_address(read.address.into(), out);
+}
+
+fn emit_io_write(write: &IoWrite, out: &mut Vec<u8>) {
+    let run = Run::in_one_dword(write.address as u16, write.data.len());
+    out.extend(first_dword(FMT_DATA, TYPE_IO, Attributes::default(), write.tag.0 >> 8, 1));
+    out.extend(requester_dword(write.requester, write.tag, run.enables()));
+    emit_address(write.address.into(), out);
+    emit_padded(run.lead, &write.data[..run.len], 1, out);
+}
+
+/// The byte enables of an atomic request are reserved. PCIe 5.0 §2.2.7.
+fn emit_atomic(atomic: &Atomic, out: &mut Vec<u8>) {
+    let kind = match atomic.operation {
+        AtomicOperation::FetchAdd => TYPE_FETCH_ADD,
+        AtomicOperation::Swap => TYPE_SWAP,
+        AtomicOperation::CompareAndSwap => TYPE_COMPARE_AND_SWAP,
+    };
+    let fmt = FMT_DATA | if atomic.address >> 32 == 0 { 0 } else { FMT_LONG };
+    let dwords = atomic.operands.len().div_ceil(4);
+    out.extend(first_dword(fmt, kind, atomic.attributes, atomic.tag.0 >> 8, dwords));
+    out.extend(requester_dword(atomic.requester, atomic.tag, 0));
+    emit_address(atomic.address, out);
+    emit_padded(0, &atomic.operands, dwords, out);
 }
 
 fn emit_mem_read(read: &MemRead, out: &mut Vec<u8>) {

@@ -8,38 +8,23 @@ use thiserror::Error;
 /// change what a packet means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
-    /// Fmt 100: a local or end-to-end prefix comes before the header.
-    Prefix,
-    /// TD: an ECRC follows the data.
-    Digest,
-    /// EP: the data is known to be bad.
-    Poison,
-    /// TH: a processing hint takes the place of other fields.
-    ProcessingHints,
+    /// MRdLk, CplLk, CplDLk: a locked read, which PCI Express keeps for old bridges.
+    Locked,
+    /// DMWr: a write that is answered.
+    DeferrableWrite,
     /// LN: the requester wants to hear of changes.
     LightweightNotification,
-    /// AT other than 00: the address is translated, or a translation is wanted.
-    AddressType,
     /// BCM: the byte count is not what it seems (PCI-X bridges only).
     ByteCountModified,
-    /// A write with no byte enabled.
-    EmptyWrite,
-    /// A configuration read with no byte enabled.
-    EmptyConfigRead,
 }
 
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Prefix => "a TLP prefix (Fmt = 100)",
-            Self::Digest => "an ECRC (TD = 1)",
-            Self::Poison => "poisoned data (EP = 1)",
-            Self::ProcessingHints => "processing hints (TH = 1)",
+            Self::Locked => "a locked read or its completion",
+            Self::DeferrableWrite => "a deferrable memory write",
             Self::LightweightNotification => "lightweight notification (LN = 1)",
-            Self::AddressType => "an address type other than untranslated (AT != 00)",
             Self::ByteCountModified => "a modified byte count (BCM = 1)",
-            Self::EmptyWrite => "a write with no byte enabled",
-            Self::EmptyConfigRead => "a configuration read with no byte enabled",
         })
     }
 }
@@ -77,8 +62,9 @@ pub enum TlpError {
         /// What it says.
         feature: Feature,
     },
-    /// Legal byte enables that do not name one run of bytes.
-    #[error("not modelled: byte enables with holes (first {first:04b}, last {last:04b})")]
+    /// Byte enables with holes, or ones that do not belong to the packet's run of bytes. Holes are for one
+    /// doubleword, and for a memory request of an aligned pair. PCIe 5.0 §2.2.5.
+    #[error("malformed: byte enables with holes (first {first:04b}, last {last:04b})")]
     ByteEnableHoles {
         /// First DW BE.
         first: u8,
@@ -132,4 +118,13 @@ pub enum TlpError {
         /// What stands there.
         seen: u64,
     },
+}
+
+impl TlpError {
+    /// Whether a receiver reports it as a Malformed TLP; what is not modelled is legal, and to be answered
+    /// as an unsupported request. PCIe 5.0 §2.3, "Handling of Received TLPs".
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        !matches!(self, Self::NotModelled { .. })
+    }
 }
