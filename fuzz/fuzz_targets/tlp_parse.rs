@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pcie_sim::tlp::codec::{check, emit, parse};
+use pcie_sim::tlp::codec::{check, ecrc_holds, emit, parse};
 use pcie_sim::tlp::text::hex;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -22,5 +22,11 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(again.len(), tlp.len_bytes());
     assert!(tlp.to_string().starts_with(tlp.kind()));
     assert_eq!(hex(&tlp).len(), 2 * again.len());
+    // Only reserved bits and pads are not kept.
+    assert!(again.iter().zip(bytes).all(|(ours, theirs)| ours & !theirs == 0));
+    // A digest is right or wrong, and one that is made is right.
+    assert_eq!(tlp.ecrc_holds().is_some(), ecrc_holds(bytes).is_some());
+    assert_eq!(tlp.clone().with_ecrc().ecrc_holds(), Some(true));
+    assert_eq!(tlp.clone().into_parts().0, *tlp.plain());
     assert_eq!(parse(&again), Ok(tlp));
 });

@@ -1,3 +1,4 @@
+mod atomics;
 mod hosts;
 
 use std::cell::RefCell;

@@ -3,7 +3,10 @@
 use pcie_sim::address::Bdf;
 use pcie_sim::spec::pci::{cap_id, command, express, header};
 use pcie_sim::spec::virtio_pci::{CommonReg, cap, cfg_type};
-use pcie_sim::tlp::{Attributes, CompletionStatus, ConfigRead, MemRead, Tag, Tlp};
+use pcie_sim::tlp::{
+    Atomic, AtomicOperation, Attributes, ByteEnables, CompletionStatus, ConfigRead, ConfigWrite,
+    Extras, IoRead, MemRead, MemWrite, Payload, Tag, Tlp,
+};
 use rtl_model::CardConfig;
 
 use crate::fetch::{net, transmitter};
@@ -126,6 +129,53 @@ fn memory_that_is_not_enabled_or_not_there_is_an_unsupported_request() {
     assert_eq!(rig.mmio_read(BAR2, 4), [0, 0, 0, 0], "the write was dropped");
     rig.config_write(0xf8 + 4, &[3]);
     assert_eq!(rig.mmio_request(BAR0, 4).status, CompletionStatus::UnsupportedRequest, "D3hot");
+}
+
+/// PCIe 5.0 §2.3.1: a card with neither I/O space nor an AtomicOp completer.
+#[test]
+fn io_and_atomic_requests_are_unsupported_and_change_nothing() {
+    let mut rig = Rig::placed(net());
+    rig.mmio_write(BAR2, &[1, 0, 0, 0]);
+    let (tag, attributes) = (Tag(7), Attributes::default());
+    let operands = Payload::from_slice(&[1, 0, 0, 0]);
+    let operation = AtomicOperation::FetchAdd;
+    let atomic = Atomic { requester: ROOT, tag, address: BAR2, operation, operands, attributes };
+    let read = IoRead { requester: ROOT, tag, address: 0x60, len_bytes: 1 };
+    for tlp in [Tlp::Atomic(atomic), Tlp::IoRead(read)] {
+        let answer = rig.ask(tlp);
+        assert_eq!(answer.status, CompletionStatus::UnsupportedRequest);
+        assert_eq!((answer.tag, answer.byte_count, answer.data.len()), (tag, 4, 0));
+    }
+    assert_eq!(rig.mmio_read(BAR2, 4), [1, 0, 0, 0]);
+}
+
+/// PCIe 5.0 §2.2.5: of a write with holes only the enabled bytes are written; §2.7.2.2: of a poisoned one, none.
+#[test]
+fn writes_with_holes_write_what_is_enabled_and_poisoned_ones_nothing() {
+    let mut rig = Rig::placed(net());
+    let attributes = Attributes::default();
+    let write = |data: &[u8]| {
+        let (tag, data) = (Tag(0), Payload::from_slice(data));
+        Tlp::MemWrite(MemWrite { requester: ROOT, tag, address: BAR2, data, attributes })
+    };
+    let enables = Some(ByteEnables { first: 0b1001, last: 0 });
+    let holes = Extras { enables, ..Extras::default() };
+    rig.deliver(write(&[1, 2, 3, 4]));
+    rig.deliver(write(&[5, 0, 0, 6]).with(holes.clone()));
+    rig.deliver(write(&[7, 7, 7, 7]).poisoned());
+    rig.settle();
+    assert_eq!(rig.mmio_read(BAR2, 4), [5, 2, 3, 6]);
+    let write = ConfigWrite {
+        requester: ROOT,
+        tag: Tag(1),
+        target: CARD,
+        offset: header::CACHE_LINE_SIZE,
+        data: Payload::from_slice(&[16, 0, 0, 0xff]),
+        forwarded: false,
+    };
+    let answer = rig.ask(Tlp::ConfigWrite(write).with(holes));
+    assert_eq!((answer.status, answer.tag), (CompletionStatus::Success, Tag(1)));
+    assert_eq!(rig.config_read(header::CACHE_LINE_SIZE, 1), 16);
 }
 
 /// The card's memory takes any run of bytes.

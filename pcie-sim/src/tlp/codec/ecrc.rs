@@ -4,7 +4,7 @@ use super::{EP, FMT_PREFIX, PREFIX_END_TO_END, TD};
 use crate::crc::Crc32;
 
 /// The digest that belongs to the packet which `bytes` are, in the order in which it is sent; `None` when
-/// they have no room for one: TD is clear, or there is no header.
+/// they have none: TD is clear, or they are shorter than a header and a digest.
 ///
 /// It covers all from the first End-End prefix to the last byte of data. Two bits may change on the way
 /// and are taken as 1, whatever they are: bit 0 of the header's Type, and EP.
@@ -13,10 +13,10 @@ pub fn ecrc(bytes: &[u8]) -> Option<[u8; 4]> {
     let covered = &bytes[local_prefixes(bytes)..];
     let header = prefixes(covered, |_| true);
     let [b0, b1, b2, ..] = *covered.get(header..)? else { return None };
-    let rest = covered.get(header + 3..covered.len().checked_sub(4)?)?;
-    if b2 & TD == 0 {
+    if b2 & TD == 0 || covered.len() < header + 12 + 4 {
         return None;
     }
+    let rest = &covered[header + 3..covered.len() - 4];
     let sum = Crc32::new().with(&covered[..header]).with(&[b0 | 1, b1, b2 | EP]).with(rest);
     Some(sum.field())
 }

@@ -3,7 +3,8 @@
 use pcie_sim::address::Bdf;
 use pcie_sim::endpoint::Direction;
 use pcie_sim::tlp::{
-    Attributes, Completion, CompletionStatus, ConfigRead, ConfigWrite, MemRead, MemWrite, Payload,
+    AddressType, Atomic, AtomicOperation, Attributes, ByteEnables, Completion, CompletionStatus,
+    ConfigRead, ConfigWrite, Extras, Hints, IoRead, IoWrite, MemRead, MemWrite, Pasid, Payload,
     Tag, Tlp,
 };
 use proptest::prelude::*;
@@ -39,7 +40,7 @@ fn tlp() -> impl Strategy<Value = Tlp> {
     let attributes = Attributes::default();
     let status = prop_oneof![4 => Just(CompletionStatus::Success),
         1 => Just(CompletionStatus::UnsupportedRequest)];
-    (requester, tag, address(), bytes(200), 0_u16..4200, 0_u16..256, status, 0..6).prop_map(
+    (requester, tag, address(), bytes(200), 0_u16..4200, 0_u16..256, status, 0..9).prop_map(
         move |(requester, tag, address, data, len_bytes, offset, status, kind)| match kind {
             0 => Tlp::MemRead(MemRead { requester, tag, address, len_bytes, attributes }),
             1 => Tlp::MemWrite(MemWrite { requester, tag, address, data, attributes }),
@@ -59,6 +60,21 @@ fn tlp() -> impl Strategy<Value = Tlp> {
                 data: Payload::from_slice(&data[..data.len().min(4)]),
                 forwarded: false,
             }),
+            6 => Tlp::IoRead(IoRead {
+                requester,
+                tag,
+                address: address as u32,
+                len_bytes: (len_bytes % 5) as u8,
+            }),
+            7 => Tlp::IoWrite(IoWrite { requester, tag, address: address as u32, data }),
+            8 => Tlp::Atomic(Atomic {
+                requester,
+                tag,
+                address,
+                operation: AtomicOperation::CompareAndSwap,
+                operands: data,
+                attributes,
+            }),
             _ => Tlp::Completion(Completion {
                 completer: CARD,
                 requester,
@@ -73,10 +89,25 @@ fn tlp() -> impl Strategy<Value = Tlp> {
     )
 }
 
+/// Now and then with what few packets have, whether or not the kind may have it.
+fn any_tlp() -> impl Strategy<Value = Tlp> {
+    let extras = (any::<[bool; 6]>(), any::<u8>()).prop_map(|(has, byte)| Extras {
+        prefixes: Vec::new(),
+        ecrc: has[0].then_some([byte; 4]),
+        poisoned: has[1],
+        hints: has[2].then_some(Hints { processing: byte, steering: byte }),
+        address_type: if has[3] { AddressType::Translated } else { AddressType::Untranslated },
+        enables: has[4].then_some(ByteEnables { first: byte, last: byte >> 4 }),
+    });
+    let extended = (tlp(), extras).prop_map(|(tlp, extras)| tlp.with(extras));
+    let process = tlp().prop_map(|tlp| tlp.with_pasid(Pasid::default()));
+    prop_oneof![4 => tlp(), 1 => extended, 1 => process]
+}
+
 proptest! {
     #[test]
     fn no_sequence_of_tlps_stops_the_analyzer(
-        tlps in prop::collection::vec((any::<bool>(), tlp()), 0..120)
+        tlps in prop::collection::vec((any::<bool>(), any_tlp()), 0..120)
     ) {
         let mut link = FakeLink::host();
         for (upstream, tlp) in tlps {
