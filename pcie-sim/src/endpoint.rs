@@ -12,7 +12,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::link::aside::{LinkEvent, Transmission};
 use crate::link::credits::Credits;
+use crate::link::dllp::Dllp;
 use crate::time::Instant;
 use crate::tlp::{FlowClass, Tlp};
 
@@ -40,6 +42,11 @@ pub trait Endpoint {
     /// When the endpoint next has something to do of its own accord; `None` when it only waits.
     fn next_wake(&self) -> Option<Instant>;
 
+    /// The data link layer has found something at the card's end of the link, or the link is gone.
+    fn link_event(&mut self, event: &LinkEvent) {
+        let _ = event;
+    }
+
     /// Whether its requests reach memory untranslated although an IOMMU is in the way.
     ///
     /// Only a device that a hypervisor emulates can say so: it uses memory as the hypervisor's own
@@ -62,6 +69,10 @@ impl<E: Endpoint + ?Sized> Endpoint for Box<E> {
     fn bypasses_translation(&self) -> bool {
         (**self).bypasses_translation()
     }
+
+    fn link_event(&mut self, event: &LinkEvent) {
+        (**self).link_event(event);
+    }
 }
 
 /// A card in two hands: the machine's, and somebody's who looks at it or puts a device into a slot.
@@ -78,6 +89,10 @@ impl<E: Endpoint> Endpoint for Rc<RefCell<E>> {
 
     fn bypasses_translation(&self) -> bool {
         self.borrow().bypasses_translation()
+    }
+
+    fn link_event(&mut self, event: &LinkEvent) {
+        self.borrow_mut().link_event(event);
     }
 }
 
@@ -120,12 +135,37 @@ impl Sighting<'_> {
 ///
 /// TLPs are shown in the order in which they depart, both directions merged. An answer always departs
 /// after what it answers has arrived, so this order never shows an effect before its cause.
+///
+/// [`Tap::tlp`] shows each TLP once: that transmission of it which the receiver accepts. Whoever also
+/// wants those that are damaged, lost or sent again says so with [`Tap::watches_data_link`].
 pub trait Tap {
-    /// A TLP enters the link.
+    /// A TLP that the receiver will accept enters the link.
     fn tlp(&mut self, sighting: &Sighting<'_>);
 
     /// The credits that the sender of one direction has left have changed.
     fn credits(&mut self, at: Instant, direction: Direction, class: FlowClass, left: Credits) {
         let _ = (at, direction, class, left);
+    }
+
+    /// Whether [`Tap::transmission`] and [`Tap::dllp`] are to be called.
+    fn watches_data_link(&self) -> bool {
+        false
+    }
+
+    /// A TLP enters the link, for the first time or again, whatever becomes of it. Where it is accepted,
+    /// [`Tap::tlp`] follows.
+    fn transmission(&mut self, transmission: &Transmission<'_>) {
+        let _ = transmission;
+    }
+
+    /// A DLLP entered the link at `at`. Those of one direction come in the order of departure, and before
+    /// the TLPs of that direction that departed later.
+    fn dllp(&mut self, at: Instant, direction: Direction, dllp: Dllp) {
+        let _ = (at, direction, dllp);
+    }
+
+    /// One end of the link has found something, or the link is gone; called whether watched or not.
+    fn link_event(&mut self, event: &LinkEvent) {
+        let _ = event;
     }
 }

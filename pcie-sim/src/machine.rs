@@ -32,6 +32,8 @@ use crate::host::shape::Protection;
 use crate::iommu::Iommu;
 use crate::link::Link;
 use crate::root::inbound::Refusal;
+use crate::link::aside::{LinkEvent, Side};
+use crate::link::faults::LinkFault;
 use crate::root::{Effect, RootComplex, RootEvent, RootPort};
 use crate::schedule::{AlarmId, Schedule};
 use crate::time::{Instant, Span};
@@ -91,6 +93,7 @@ pub struct Machine<T: Tap> {
     path: Option<Box<MemoryPath>>,
     /// Rings when a store leaves the CPU's buffer, where there is one.
     drain: Option<AlarmId>,
+    root_events: Vec<LinkEvent>,
 }
 
 impl<T: Tap> Machine<T> {
@@ -135,6 +138,7 @@ impl<T: Tap> Machine<T> {
             findings: Vec::new(),
             path,
             drain,
+            root_events: Vec::new(),
         };
         machine.root.port.set_fixed(config.fixed_window);
         machine.turn_card();
@@ -191,7 +195,7 @@ impl<T: Tap> Machine<T> {
                 while let Some(tlp) = self.link.take_at_root(self.now) {
                     self.root_receives(tlp);
                 }
-                if self.link.upstream_waits() {
+                if self.link.waits(Direction::Upstream) {
                     self.pump(Direction::Upstream);
                 }
             }
@@ -278,10 +282,10 @@ impl<T: Tap> Machine<T> {
         self.card.advance(self.now, &mut self.link.card_port(self.now));
         let wake = self.card.next_wake().map(|wake| wake.max(self.now));
         self.schedule.set_alarm(self.card_wake, wake);
-        if self.link.upstream_waits() {
+        if self.link.waits(Direction::Upstream) {
             self.pump(Direction::Upstream);
         }
-        if self.link.queued(Direction::Downstream) > 0 {
+        if self.link.waits(Direction::Downstream) {
             self.pump(Direction::Downstream);
         }
     }
@@ -290,9 +294,41 @@ impl<T: Tap> Machine<T> {
         let pumped = self.link.pump(direction, self.now, &mut self.tap);
         self.schedule.set_alarm(self.arrival[direction as usize], pumped.arrives);
         self.schedule.set_alarm(self.pump_again[direction as usize], pumped.again);
+        if self.link.has_events() {
+            self.link_events();
+        }
         if pumped.card_may_retry {
             self.turn_card();
         }
+    }
+
+    /// Both ends are told what the data link layer found.
+    fn link_events(&mut self) {
+        for event in self.link.take_events() {
+            self.tap.link_event(&event);
+            match event.side {
+                Side::Card => self.card.link_event(&event),
+                Side::Root => self.root_events.push(event),
+            }
+        }
+        if !self.link.is_up() {
+            for direction in [Direction::Downstream, Direction::Upstream] {
+                self.schedule.set_alarm(self.arrival[direction as usize], None);
+                self.schedule.set_alarm(self.pump_again[direction as usize], None);
+            }
+        }
+    }
+
+    /// Installs what goes wrong on the link.
+    pub fn set_link_fault(&mut self, fault: Box<dyn LinkFault>) {
+        self.link.set_fault(fault);
+        self.pump(Direction::Downstream);
+        self.pump(Direction::Upstream);
+    }
+
+    /// What the root port's end of the link has found since this was last asked.
+    pub fn take_root_link_events(&mut self) -> Vec<LinkEvent> {
+        std::mem::take(&mut self.root_events)
     }
 
     /// Sends a request down and waits for its completion; `None` when it was not successful or did

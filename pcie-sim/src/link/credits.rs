@@ -1,6 +1,6 @@
 //! Flow control credits: how much a receiver can hold, class by class.
 //!
-//! Not modelled: scaled credits; a receiver that overflows (a sender here cannot send without credit).
+//! Counts are as wide as needed, as if the scale factors of scaled flow control were always at hand.
 
 use crate::tlp::FlowClass;
 
@@ -14,6 +14,16 @@ pub struct Credits {
 }
 
 impl Credits {
+    /// A receiver that always has room, and sends no updates. PCIe 5.0 §2.6.1: what an endpoint, and a root
+    /// port that does not forward between ports, must advertise for completions.
+    pub const INFINITE: Self = Self { headers: u32::MAX, data: u32::MAX };
+
+    /// Whether these never run out.
+    #[must_use]
+    pub const fn is_infinite(&self) -> bool {
+        self.headers == u32::MAX
+    }
+
     /// Whether one TLP with `data` data credits fits.
     #[must_use]
     pub const fn allow(&self, data: u32) -> bool {

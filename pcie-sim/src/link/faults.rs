@@ -1,12 +1,92 @@
-//! Faults are wrappers: an endpoint that behaves, made to misbehave on its way to the link.
+//! Faults are wrappers: an endpoint that behaves, made to misbehave on its way to the link; and a hook
+//! that is asked about each packet on the wire.
 //!
 //! ```text
-//!   card ──Port──▶ Redirect ──Port──▶ link
+//!   card ──Port──▶ Redirect ──Port──▶ link ◀── LinkFault
 //! ```
 
-use crate::endpoint::{Endpoint, Port};
-use crate::time::Instant;
+use std::fmt::Debug;
+
+use super::dllp::Dllp;
+use crate::endpoint::{Direction, Endpoint, Port};
+use crate::time::{Instant, Span};
 use crate::tlp::{FlowClass, Tlp};
+
+/// What the wire does to one transmission of a TLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlpFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// A bit flips: the LCRC does not match.
+    Corrupt,
+    /// It does not come out at the other end.
+    Lose,
+    /// It is sent twice, with the same sequence number.
+    Duplicate,
+    /// It takes longer, and so does all that is behind it.
+    Delay(Span),
+}
+
+/// What the wire does to one DLLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DllpFault {
+    /// Nothing.
+    #[default]
+    None,
+    /// A bit flips: the CRC does not match, and the receiver discards it.
+    Corrupt,
+    /// It does not come out at the other end.
+    Lose,
+    /// It takes longer, and so does all that is behind it.
+    Delay(Span),
+    /// An UpdateFC says so many TLPs and units of data more than it should, or fewer.
+    Credits {
+        /// TLPs.
+        headers: i32,
+        /// Units of 16 bytes.
+        data: i32,
+    },
+}
+
+/// What befalls the link as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upset {
+    /// It goes through Recovery: nothing is lost, nothing is sent meanwhile.
+    Retrain,
+    /// It is gone without notice.
+    SurpriseDown,
+}
+
+/// Somebody who decides what goes wrong on the link; asked about every packet, in the order of departure.
+pub trait LinkFault: Debug {
+    /// What happens to this transmission of a TLP; `replay` when it was sent before.
+    fn tlp(
+        &mut self,
+        at: Instant,
+        direction: Direction,
+        sequence: u16,
+        tlp: &Tlp,
+        replay: bool,
+    ) -> TlpFault {
+        let _ = (at, direction, sequence, tlp, replay);
+        TlpFault::None
+    }
+
+    /// What happens to this DLLP.
+    fn dllp(&mut self, at: Instant, direction: Direction, dllp: Dllp) -> DllpFault {
+        let _ = (at, direction, dllp);
+        DllpFault::None
+    }
+
+    /// What befalls the link next, and when; asked again once it has happened.
+    fn upset(&self) -> Option<(Instant, Upset)> {
+        None
+    }
+
+    /// The upset that [`LinkFault::upset`] named has happened.
+    fn upset_done(&mut self) {}
+}
 
 /// A card whose DMA to some addresses goes astray: a stuck address line, a forgotten page.
 pub struct Redirect<E> {

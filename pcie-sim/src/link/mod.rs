@@ -1,17 +1,36 @@
-//! The link between root port and card: serialisation, propagation, flow control, order.
+//! The link between root port and card: data link layer, serialisation, propagation, flow control, order.
 //!
-//! The link comes up trained and loses nothing. Not modelled: DLLPs (acknowledgements and credit
-//! updates cost no wire time, a credit returns after [`LinkTiming::credit_return`]), replay, training.
+//! ```text
+//!   transaction layer   ordering table, credits
+//!   data link layer     sequence numbers, Ack and Nak, replay, UpdateFC
+//!   the wire            TLPs and DLLPs, one after the other in each direction
+//! ```
+//!
+//! The link comes up trained. Everything takes the time that the protocol gives it, DLLPs included; TLPs
+//! are kept for a replay, and LCRCs looked at, only where a [`faults::LinkFault`] can damage something.
+//! Not modelled: the physical layer's own symbols (ordered sets, skips), training beyond its duration.
 
+pub mod aside;
+mod careful;
 pub mod credits;
+pub mod dllp;
 pub mod faults;
 mod lane;
+pub mod limits;
+pub mod ordering;
+mod queue;
+mod receiver;
 pub mod timing;
 
 use std::cell::Cell;
 
+use self::aside::{Aside, LinkError, LinkEvent, Side};
+use self::careful::Careful;
 use self::credits::ReceiverBuffers;
+use self::dllp::DLLP_WIRE_BYTES;
+use self::faults::{LinkFault, Upset};
 use self::lane::Lane;
+pub use self::queue::Choices;
 pub use self::timing::{Generation, LinkTiming};
 use crate::endpoint::{Direction, Port, Tap};
 use crate::time::{Instant, Span};
@@ -19,6 +38,52 @@ use crate::tlp::{FlowClass, Tlp};
 
 /// How many TLPs the card's transmitter holds before it says no.
 const TRANSMIT_ROOM: usize = 4;
+/// TLPs without Ack after which a transmitter waits, whatever its buffer: half of the sequence numbers.
+const SEQUENCE_ROOM: u64 = 2047;
+
+/// In which order the root complex returns completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CompletionOrder {
+    /// As memory has them.
+    #[default]
+    AsReady,
+    /// In the order of the requests.
+    InOrder,
+    /// In an order drawn by this seed.
+    Drawn(u64),
+    /// The youngest of those under way first: the worst case.
+    Reversed,
+}
+
+/// What a scenario can choose about the data link layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataLinkConfig {
+    /// Max_Payload_Size that both sides reckon with, in bytes.
+    pub max_payload_bytes: u16,
+    /// How long a TLP may stay without Ack; the specification's limit when `None`.
+    pub ack_latency: Option<Span>,
+    /// How long a transmitter waits for an Ack; the specification's limit when `None`. Never shorter than
+    /// an Ack takes on this link.
+    pub replay_timer: Option<Span>,
+    /// Bytes of TLPs, framing included, that may be without Ack.
+    pub replay_buffer_bytes: u32,
+    /// How long the link is in Recovery when it is retrained.
+    pub retrain: Span,
+}
+
+impl Default for DataLinkConfig {
+    /// The specification's timers; a replay buffer that never holds up a link of 125 ns; a retrain of
+    /// 10 µs (assumed).
+    fn default() -> Self {
+        Self {
+            max_payload_bytes: 256,
+            ack_latency: None,
+            replay_timer: None,
+            replay_buffer_bytes: 64 << 10,
+            retrain: Span::from_us(10),
+        }
+    }
+}
 
 /// Everything about a link that a scenario can choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +94,12 @@ pub struct LinkConfig {
     pub card_buffers: ReceiverBuffers,
     /// What the root port can hold of what comes up.
     pub root_buffers: ReceiverBuffers,
+    /// Acknowledgement and replay.
+    pub data_link: DataLinkConfig,
+    /// What both transmitters do where the ordering rules leave a choice.
+    pub choices: Choices,
+    /// In which order the root complex answers.
+    pub completion_order: CompletionOrder,
 }
 
 impl Default for LinkConfig {
@@ -42,6 +113,50 @@ impl Default for LinkConfig {
             },
             card_buffers: ReceiverBuffers::default(),
             root_buffers: ReceiverBuffers::default(),
+            data_link: DataLinkConfig::default(),
+            choices: Choices::default(),
+            completion_order: CompletionOrder::default(),
+        }
+    }
+}
+
+/// The times that both directions keep, worked out once.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    timing: LinkTiming,
+    /// One DLLP on the wire.
+    dllp: Span,
+    ack_latency: Span,
+    update: Span,
+    replay_timer: Span,
+    retrain: Span,
+    /// Data credits of the largest TLP.
+    largest_data: u32,
+    replay_bytes: u64,
+    replay_tlps: u64,
+}
+
+impl Pace {
+    fn new(config: &LinkConfig) -> Self {
+        let (timing, data_link) = (config.timing, config.data_link);
+        let mps = data_link.max_payload_bytes;
+        let dllp = timing.serialisation(DLLP_WIRE_BYTES);
+        let ack_latency =
+            data_link.ack_latency.unwrap_or_else(|| limits::ack_latency(&timing, mps));
+        let wanted = data_link.replay_timer.unwrap_or_else(|| limits::replay_timer(&timing));
+        // A TLP, its way, the latency, a TLP that holds up the Ack, and the Ack's way.
+        let largest = timing.serialisation(u32::from(mps) + 28);
+        let longest = (timing.propagation + largest + dllp) * 2 + ack_latency;
+        Self {
+            timing,
+            dllp,
+            ack_latency,
+            update: timing.credit_return,
+            replay_timer: wanted.max(longest),
+            retrain: data_link.retrain,
+            largest_data: u32::from(mps) / 16,
+            replay_bytes: u64::from(data_link.replay_buffer_bytes),
+            replay_tlps: SEQUENCE_ROOM,
         }
     }
 }
@@ -49,10 +164,14 @@ impl Default for LinkConfig {
 /// The link, both directions.
 #[derive(Debug)]
 pub struct Link {
-    timing: LinkTiming,
+    pace: Pace,
+    buffers: [ReceiverBuffers; 2],
     down: Lane,
     up: Lane,
     card_refused: Cell<bool>,
+    aside: Aside,
+    is_up: bool,
+    lost: u64,
 }
 
 /// What the owner of the schedule must enter after [`Link::pump`].
@@ -70,32 +189,56 @@ impl Link {
     /// A trained, idle link.
     #[must_use]
     pub fn new(config: &LinkConfig) -> Self {
+        let up_choices = match config.choices {
+            Choices::Keep => Choices::Keep,
+            Choices::Draw(seed) => Choices::Draw(!seed),
+        };
         Self {
-            timing: config.timing,
-            down: Lane::new(Direction::Downstream, config.card_buffers),
-            up: Lane::new(Direction::Upstream, config.root_buffers),
+            pace: Pace::new(config),
+            buffers: [config.card_buffers, config.root_buffers],
+            down: Lane::new(Direction::Downstream, &config.card_buffers, config.choices),
+            up: Lane::new(Direction::Upstream, &config.root_buffers, up_choices),
             card_refused: Cell::new(false),
+            aside: Aside::default(),
+            is_up: true,
+            lost: 0,
         }
     }
 
-    /// Hands a TLP to the transmitter of one side.
+    /// Installs what goes wrong. From now on every TLP is kept until it is acknowledged; of what is on
+    /// the wire already nothing is lost.
+    pub fn set_fault(&mut self, fault: Box<dyn LinkFault>) {
+        self.aside.fault = Some(fault);
+        for lane in [&mut self.down, &mut self.up] {
+            let sequence = lane.sequence;
+            lane.careful.get_or_insert_with(|| Box::new(Careful::new(sequence)));
+        }
+    }
+
+    /// Hands a TLP to the transmitter of one side. While the link is down it is dropped.
     pub fn submit(&mut self, direction: Direction, tlp: Tlp) {
-        self.lane(direction).submit(tlp);
+        if self.is_up {
+            self.lane(direction).queue.submit(tlp);
+        } else {
+            self.lost += 1;
+        }
     }
 
     /// TLPs that wait to be sent in one direction.
     #[must_use]
     pub fn queued(&self, direction: Direction) -> usize {
         match direction {
-            Direction::Downstream => self.down.queued(),
-            Direction::Upstream => self.up.queued(),
+            Direction::Downstream => self.down.queue.len(),
+            Direction::Upstream => self.up.queue.len(),
         }
     }
 
-    /// Whether [`Link::pump`] would do anything for the card: it has something to send, or was refused.
+    /// Whether [`Link::pump`] would do anything: there is something to send, the card was refused, or
+    /// something can go wrong.
     #[must_use]
-    pub fn upstream_waits(&self) -> bool {
-        self.card_refused.get() || self.up.queued() > 0
+    pub fn waits(&self, direction: Direction) -> bool {
+        let refused = direction == Direction::Upstream && self.card_refused.get();
+        refused || self.queued(direction) > 0 || self.aside.fault.is_some()
     }
 
     /// The credits that the sender of one direction has left.
@@ -107,6 +250,29 @@ impl Link {
         }
     }
 
+    /// Whether the link carries anything.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// TLPs that went down with the link, or were handed to it while it was down.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Whether there is anything for [`Link::take_events`].
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.aside.events.is_empty()
+    }
+
+    /// What the two ends have found since this was last asked.
+    pub fn take_events(&mut self) -> Vec<LinkEvent> {
+        std::mem::take(&mut self.aside.events)
+    }
+
     /// Sends what can be sent in one direction.
     pub fn pump<T: Tap + ?Sized>(
         &mut self,
@@ -114,39 +280,122 @@ impl Link {
         now: Instant,
         tap: &mut T,
     ) -> Pumped {
-        let timing = self.timing;
-        let lane = self.lane(direction);
-        let settled = lane.settle(now);
-        let started = lane.start(now, &timing, tap);
+        self.aside.watched = tap.watches_data_link();
+        self.exchange(now);
+        if self.aside.fault.is_some() {
+            self.upset(now);
+        }
+        if !self.is_up {
+            return Pumped { arrives: None, again: None, card_may_retry: false };
+        }
+        let Self { pace, aside, down, up, card_refused, .. } = self;
+        let (lane, other) = match direction {
+            Direction::Downstream => (down, up),
+            Direction::Upstream => (up, down),
+        };
+        let settled = lane.settle(now, pace, aside);
+        if !aside.dllps.is_empty() {
+            aside.show_dllps(tap);
+        }
+        if let Some(careful) = &mut lane.careful {
+            careful.ring(now, direction, aside);
+            if careful.take_retrain() {
+                retrain([&mut *lane, &mut *other], now, pace, aside);
+            }
+        }
+        let started = lane.start(now, pace, tap, aside);
         lane.tell_credits(now, tap);
         let arrives = lane.next_arrival();
-        let mut again = lane.next_start(now);
+        let mut again = lane.next_start(now, other.busy_until, other.receiver.first(), pace);
         let mut card_may_retry = false;
-        if direction == Direction::Upstream && self.card_refused.get() {
+        if direction == Direction::Upstream && card_refused.get() {
             // Only a change is a reason to ask again, else the two would ask each other forever.
             card_may_retry = settled || started;
-            again = [again, self.up.next_return()].into_iter().flatten().min();
-            self.card_refused.set(!card_may_retry);
+            let credit = lane.next_dllp(other.busy_until, pace);
+            again = [again, credit].into_iter().flatten().min();
+            card_refused.set(!card_may_retry);
+        }
+        if let Some((at, _)) = aside.fault.as_ref().and_then(|fault| fault.upset()) {
+            again = Some(again.map_or(at, |again| again.min(at)).max(now));
         }
         Pumped { arrives, again, card_may_retry }
     }
 
     /// A TLP's last symbol has arrived; when the next one's does.
     pub fn land(&mut self, direction: Direction, now: Instant) -> Option<Instant> {
-        let lane = self.lane(direction);
-        lane.land(now);
+        self.exchange(now);
+        let Self { pace, aside, down, up, .. } = self;
+        let lane = match direction {
+            Direction::Downstream => down,
+            Direction::Upstream => up,
+        };
+        lane.land(now, pace, aside);
         lane.next_arrival()
     }
 
     /// The root port takes the next TLP out of its receive buffer.
     pub fn take_at_root(&mut self, now: Instant) -> Option<Tlp> {
-        self.up.take(now, &self.timing)
+        self.exchange(now);
+        self.up.take(now, &self.pace)
     }
 
     /// The card's end of the link, for one turn of the card.
     pub fn card_port(&mut self, now: Instant) -> CardPort<'_> {
-        self.up.settle(now);
+        self.exchange(now);
+        self.up.settle(now, &self.pace, &mut self.aside);
         CardPort { link: self, now }
+    }
+
+    /// The link goes through Recovery: neither direction sends anything until it is over.
+    pub fn retrain(&mut self, now: Instant) {
+        retrain([&mut self.down, &mut self.up], now, &self.pace, &mut self.aside);
+    }
+
+    /// The link is gone: everything in flight with it, and both ends are told. What has arrived can still
+    /// be taken.
+    pub fn surprise_down(&mut self, now: Instant) {
+        self.exchange(now);
+        self.is_up = false;
+        let [card, root] = self.buffers;
+        self.lost += (self.down.lose_all(&card) + self.up.lose_all(&root)) as u64;
+        for side in [Side::Root, Side::Card] {
+            self.aside.note(LinkEvent { at: now, side, error: LinkError::SurpriseDown });
+        }
+    }
+
+    /// The link is trained again after it was down: sequence numbers and credits begin anew.
+    pub fn bring_up(&mut self, now: Instant) {
+        let [card, root] = self.buffers;
+        self.down.lose_all(&card);
+        self.up.lose_all(&root);
+        for lane in [&mut self.down, &mut self.up] {
+            lane.busy_until = lane.busy_until.max(now);
+        }
+        self.is_up = true;
+    }
+
+    /// Lets all DLLPs leave that would have left by `now`.
+    fn exchange(&mut self, now: Instant) {
+        if self.down.receiver.first() <= now {
+            self.down.send_dllps(&mut self.up, now, &self.pace, &mut self.aside);
+        }
+        if self.up.receiver.first() <= now {
+            self.up.send_dllps(&mut self.down, now, &self.pace, &mut self.aside);
+        }
+    }
+
+    /// What befalls the link as a whole by `now`.
+    fn upset(&mut self, now: Instant) {
+        let due = |fault: &dyn LinkFault| fault.upset().filter(|(at, _)| *at <= now);
+        while let Some((_, upset)) = self.aside.fault.as_deref().and_then(due) {
+            if let Some(fault) = &mut self.aside.fault {
+                fault.upset_done();
+            }
+            match upset {
+                Upset::Retrain => self.retrain(now),
+                Upset::SurpriseDown => self.surprise_down(now),
+            }
+        }
     }
 
     fn lane(&mut self, direction: Direction) -> &mut Lane {
@@ -154,6 +403,18 @@ impl Link {
             Direction::Downstream => &mut self.down,
             Direction::Upstream => &mut self.up,
         }
+    }
+}
+
+fn retrain(lanes: [&mut Lane; 2], now: Instant, pace: &Pace, aside: &mut Aside) {
+    for lane in lanes {
+        lane.busy_until = lane.busy_until.max(now) + pace.retrain;
+        if let Some(careful) = &mut lane.careful {
+            careful.hold(pace.retrain);
+        }
+    }
+    for side in [Side::Root, Side::Card] {
+        aside.note(LinkEvent { at: now + pace.retrain, side, error: LinkError::Retrained });
     }
 }
 
@@ -166,11 +427,12 @@ pub struct CardPort<'a> {
 
 impl Port for CardPort<'_> {
     fn receive(&mut self) -> Option<Tlp> {
-        self.link.down.take(self.now, &self.link.timing)
+        self.link.down.take(self.now, &self.link.pace)
     }
 
     fn can_send(&self, class: FlowClass, data_credits: u32) -> bool {
-        let yes = self.link.up.queued() < TRANSMIT_ROOM
+        let yes = self.link.is_up
+            && self.link.up.queue.len() < TRANSMIT_ROOM
             && self.link.up.credits().of(class).allow(data_credits);
         if !yes {
             self.link.card_refused.set(true);
@@ -179,7 +441,7 @@ impl Port for CardPort<'_> {
     }
 
     fn send(&mut self, tlp: Tlp) {
-        self.link.up.submit(tlp);
+        self.link.submit(Direction::Upstream, tlp);
     }
 }
 

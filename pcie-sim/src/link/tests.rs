@@ -81,8 +81,9 @@ fn a_read_waits_behind_a_write_that_has_no_credits() {
     drain(&mut link, &mut log);
     let order: Vec<_> = log.0.iter().map(|(.., tlp)| tlp.flow_class()).collect();
     assert_eq!(order, [FlowClass::Posted, FlowClass::Posted, FlowClass::NonPosted]);
-    let freed = log.0[0].1 + config.timing.credit_return;
-    assert_eq!(log.0[1].0, freed, "the second write leaves when the first one's credit is back");
+    let back = config.timing.serialisation(8) + config.timing.propagation;
+    let freed = log.0[0].1 + back;
+    assert_eq!(log.0[1].0, freed, "the second write leaves when the first one's UpdateFC is there");
 }
 
 /// PCIe 5.0 §2.4.1, entry A3: a posted write must be able to pass a blocked read.

@@ -67,7 +67,7 @@ pub struct LinkTiming {
     /// From the sender's pins to the receiver's transaction layer, one way: wire, retimers, and both
     /// sides' physical and data link layers.
     pub propagation: Span,
-    /// From a receiver's freeing of a buffer until the sender may use the credit.
+    /// How long a receiver gathers freed credits before it sends an UpdateFC, unless the sender waits.
     pub credit_return: Span,
 }
 

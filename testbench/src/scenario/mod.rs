@@ -14,7 +14,7 @@ pub mod source;
 
 use std::path::{Path, PathBuf};
 
-use pcie_sim::link::Generation;
+use pcie_sim::link::{DataLinkConfig, Generation, LinkConfig};
 use pcie_sim::time::Span;
 
 pub use self::check::rings_bytes;
@@ -237,10 +237,15 @@ impl Cells<'_> {
             event_idx: false,
             seed: self.overrides.seed.unwrap_or(self.file.seed),
             slot: SlotConfig {
-                link: pcie_sim::link::LinkConfig {
+                link: LinkConfig {
                     timing: self.timing.link(generation(link.generation), link.width),
                     card_buffers: link.card_buffers.into(),
                     root_buffers: link.root_buffers.into(),
+                    data_link: DataLinkConfig {
+                        max_payload_bytes: link.mps,
+                        ..DataLinkConfig::default()
+                    },
+                    ..LinkConfig::default()
                 },
                 mps_bytes: link.mps,
                 mrrs_bytes: link.mrrs,
