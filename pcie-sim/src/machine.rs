@@ -108,6 +108,7 @@ impl<T: Tap> Machine<T> {
         let port = RootPort::new(&config.link.timing, config.rcb_bytes);
         let path = MemoryPath::new(&config.shape, &config.host_costs, &ram).map(Box::new);
         let mut root = RootComplex::new(config.root, config.rcb_bytes, ram, port, iommu);
+        root.set_completion_order(config.link.completion_order);
         if config.shape.protection == Protection::SharedOnly {
             root.shared = Some(SharedPages::none(&root.ram));
         }

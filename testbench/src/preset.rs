@@ -140,7 +140,7 @@ macro_rules! timing {
 timing! {
     /// One way through the link: wire, retimers, both sides' physical and data link layers.
     link_propagation: Span = "link.propagation";
-    /// From a receiver's freeing of a buffer until the sender may use the credit.
+    /// How long a receiver gathers freed credits before it sends an UpdateFC, unless the sender waits.
     link_credit_return: Span = "link.credit_return";
     /// A request of the card, from the root port's receive buffer to the memory system.
     root_inbound: Span = "root.inbound";

@@ -15,7 +15,7 @@ pub struct Credits {
 
 impl Credits {
     /// A receiver that always has room, and sends no updates. PCIe 5.0 §2.6.1: what an endpoint, and a root
-    /// port that does not forward between ports, must advertise for completions.
+    /// port that does not forward between ports, must advertise for completions. On the wire: zero.
     pub const INFINITE: Self = Self { headers: u32::MAX, data: u32::MAX };
 
     /// Whether these never run out.
@@ -64,12 +64,13 @@ impl ReceiverBuffers {
 }
 
 impl Default for ReceiverBuffers {
-    /// Finite in every class: 64 headers each and 4 KiB of posted and 8 KiB of completion data.
+    /// 64 headers each, 4 KiB of posted data; completions without limit, as the specification wants it of
+    /// both ends of such a link.
     fn default() -> Self {
         Self {
             posted: Credits { headers: 64, data: 256 },
             non_posted: Credits { headers: 64, data: 64 },
-            completion: Credits { headers: 64, data: 512 },
+            completion: Credits::INFINITE,
         }
     }
 }

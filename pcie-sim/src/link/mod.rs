@@ -193,10 +193,15 @@ impl Link {
             Choices::Keep => Choices::Keep,
             Choices::Draw(seed) => Choices::Draw(!seed),
         };
+        // Completions whose order is drawn are also mixed part by part.
+        let down_choices = match (config.choices, config.completion_order) {
+            (Choices::Keep, CompletionOrder::Drawn(seed)) => Choices::Draw(seed),
+            (choices, _) => choices,
+        };
         Self {
             pace: Pace::new(config),
             buffers: [config.card_buffers, config.root_buffers],
-            down: Lane::new(Direction::Downstream, &config.card_buffers, config.choices),
+            down: Lane::new(Direction::Downstream, &config.card_buffers, down_choices),
             up: Lane::new(Direction::Upstream, &config.root_buffers, up_choices),
             card_refused: Cell::new(false),
             aside: Aside::default(),

@@ -10,12 +10,14 @@ use std::collections::VecDeque;
 use smallvec::smallvec;
 
 use super::port::RootPort;
+use super::returns::Returns;
 use super::timing::RootTiming;
 use crate::address::{Bdf, PhysAddr};
 use crate::host::Vector;
 use crate::host::protection::SharedPages;
 use crate::host::ram::Ram;
 use crate::iommu::{DmaKind, Iommu, TableMemory};
+use crate::link::CompletionOrder;
 use crate::schedule::Schedule;
 use crate::time::{Instant, Span};
 use crate::tlp::{Completion, CompletionStatus, MemRead, MemWrite, Payload};
@@ -29,6 +31,8 @@ pub const INTERRUPT_RANGE: std::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
 pub enum RootEvent {
     /// The memory read in this slot has its data.
     ReadReady(u32),
+    /// The memory read in this slot, kept back for another order, is answered.
+    Release(u32),
     /// The next posted write takes effect.
     Commit,
     /// An interrupt reaches the CPU.
@@ -95,6 +99,7 @@ pub struct RootComplex {
     rcb_bytes: u16,
     reads: Vec<Option<PendingRead>>,
     free_reads: Vec<u32>,
+    returns: Returns,
     ordered: VecDeque<Ordered>,
     last_commit: Instant,
     iommu_wake: Option<Instant>,
@@ -124,6 +129,7 @@ impl RootComplex {
             rcb_bytes,
             reads: Vec::new(),
             free_reads: Vec::new(),
+            returns: Returns::new(CompletionOrder::AsReady),
             ordered: VecDeque::new(),
             last_commit: Instant::ZERO,
             iommu_wake: None,
@@ -132,6 +138,11 @@ impl RootComplex {
             refused: Vec::new(),
             refused_count: 0,
         }
+    }
+
+    /// Chooses the order in which reads are answered, before the first of them.
+    pub fn set_completion_order(&mut self, order: CompletionOrder) {
+        self.returns = Returns::new(order);
     }
 
     /// The requests that were refused, the first few hundred in detail.
@@ -185,6 +196,7 @@ impl RootComplex {
                 self.reads.len() as u32 - 1
             }
         };
+        let ready = self.returns.asked(slot, ready);
         schedule.at(ready, RootEvent::ReadReady(slot).into());
         self.watch_iommu(now, schedule);
     }
@@ -222,7 +234,16 @@ impl RootComplex {
         schedule: &mut Schedule<impl From<RootEvent>>,
     ) -> Effect {
         match event {
-            RootEvent::ReadReady(slot) => self.complete(slot),
+            RootEvent::ReadReady(slot) => match self.returns.ready(slot) {
+                Ok(()) => self.complete(slot),
+                Err(others) => {
+                    for slot in others {
+                        schedule.at(now, RootEvent::Release(slot).into());
+                    }
+                    Effect::None
+                }
+            },
+            RootEvent::Release(slot) => self.complete(slot),
             RootEvent::Commit => self.commit(now, schedule),
             RootEvent::Interrupt(vector) => Effect::Interrupted(vector),
             RootEvent::Iommu => {

@@ -12,6 +12,7 @@
 pub mod enumerate;
 pub mod inbound;
 pub mod port;
+mod returns;
 pub mod timing;
 
 pub use self::inbound::{Effect, Refusal, Refused, RootComplex, RootEvent};

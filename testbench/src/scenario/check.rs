@@ -1,7 +1,7 @@
 //! What one key alone cannot tell: whether the numbers of a scenario fit together.
 
 use super::config::{BlockSource, Device, Disk, PacketSource, Placement, RunConfig, Workload};
-use super::file::{Buffers, File};
+use super::file::{Buffers, Credits, File};
 use super::source::{InputError, Source};
 
 /// The unit in which virtio-blk counts. Virtio 1.4 §5.2.4.
@@ -85,12 +85,14 @@ fn buffers(file: &File) -> Option<Complaint> {
         [("link.root_buffers", link.root_buffers), ("link.card_buffers", link.card_buffers)];
     sides.into_iter().find_map(|(key, buffers)| {
         let Buffers { posted, non_posted, completion } = buffers;
-        let headers = [posted, non_posted, completion].iter().all(|class| class.headers >= 1);
-        let data = posted.data.min(completion.data) >= largest && non_posted.data >= 1;
-        unless(headers && data, key, || {
+        let holds = |class: Credits, data| {
+            class.is_infinite() || class.headers >= 1 && class.data >= data
+        };
+        let all = holds(posted, largest) && holds(completion, largest) && holds(non_posted, 1);
+        unless(all, key, || {
             format!(
                 "there must be room for one TLP of each class with mps = {} bytes: headers at least \
-                 1, data at least {largest} for posted and completion, 1 for non_posted",
+                 1, data at least {largest} for posted and completion, 1 for non_posted; or zero of both, which is infinite",
                 link.mps
             )
         })

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use pcie_sim::link::credits::ReceiverBuffers;
+use pcie_sim::link::credits::{self, ReceiverBuffers};
+use pcie_sim::link::{Choices, CompletionOrder};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -99,6 +100,12 @@ pub struct Link {
     pub mrrs: u16,
     /// Read completion boundary in bytes.
     pub rcb: u16,
+    /// What both transmitters do where the ordering rules leave a choice.
+    pub ordering: OrderingChoice,
+    /// In which order the root complex answers reads.
+    pub completions: CompletionChoice,
+    /// Bytes of TLPs that may be without Ack.
+    pub replay_buffer: ByteSize,
     /// What the root port can hold.
     pub root_buffers: Buffers,
     /// What the card can hold.
@@ -113,13 +120,59 @@ impl Default for Link {
             mps: 256,
             mrrs: 512,
             rcb: 64,
+            ordering: OrderingChoice::Keep,
+            completions: CompletionChoice::AsReady,
+            replay_buffer: ByteSize(64 << 10),
             root_buffers: Buffers::default(),
             card_buffers: Buffers::default(),
         }
     }
 }
 
-/// Flow control credits that one receiver grants when the link comes up. PCIe 5.0 §2.6.1.
+/// What a transmitter does where the ordering rules say "may". PCIe 5.0 §2.4.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderingChoice {
+    /// It keeps the order in which TLPs came.
+    Keep,
+    /// The seed decides.
+    Drawn,
+}
+
+/// In which order reads are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CompletionChoice {
+    /// As memory has the data.
+    AsReady,
+    /// As they came.
+    InOrder,
+    /// The seed decides.
+    Drawn,
+    /// The youngest first: the worst case.
+    Reversed,
+}
+
+impl Link {
+    /// The link's choices, drawn by `seed` where they are.
+    #[must_use]
+    pub fn choices(&self, seed: u64) -> (Choices, CompletionOrder) {
+        let ordering = match self.ordering {
+            OrderingChoice::Keep => Choices::Keep,
+            OrderingChoice::Drawn => Choices::Draw(seed),
+        };
+        let completions = match self.completions {
+            CompletionChoice::AsReady => CompletionOrder::AsReady,
+            CompletionChoice::InOrder => CompletionOrder::InOrder,
+            CompletionChoice::Drawn => CompletionOrder::Drawn(seed),
+            CompletionChoice::Reversed => CompletionOrder::Reversed,
+        };
+        (ordering, completions)
+    }
+}
+
+/// Flow control credits that one receiver grants when the link comes up; zero of both is infinite.
+/// PCIe 5.0 §2.6.1.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Buffers {
@@ -144,25 +197,43 @@ pub struct Credits {
 impl Default for Buffers {
     fn default() -> Self {
         let ReceiverBuffers { posted, non_posted, completion } = ReceiverBuffers::default();
-        let class = |credits: pcie_sim::link::credits::Credits| Credits {
-            headers: credits.headers,
-            data: credits.data,
-        };
-        Self { posted: class(posted), non_posted: class(non_posted), completion: class(completion) }
+        Self { posted: posted.into(), non_posted: non_posted.into(), completion: completion.into() }
     }
 }
 
 impl From<Buffers> for ReceiverBuffers {
     fn from(buffers: Buffers) -> Self {
-        let class = |credits: Credits| pcie_sim::link::credits::Credits {
-            headers: credits.headers,
-            data: credits.data,
-        };
         Self {
-            posted: class(buffers.posted),
-            non_posted: class(buffers.non_posted),
-            completion: class(buffers.completion),
+            posted: buffers.posted.into(),
+            non_posted: buffers.non_posted.into(),
+            completion: buffers.completion.into(),
         }
+    }
+}
+
+impl Credits {
+    /// Whether these never run out: zero of each, as InitFC says it. PCIe 5.0 §3.4.1.
+    #[must_use]
+    pub fn is_infinite(self) -> bool {
+        (self.headers, self.data) == (0, 0)
+    }
+}
+
+impl From<credits::Credits> for Credits {
+    fn from(credits: credits::Credits) -> Self {
+        if credits.is_infinite() {
+            return Self { headers: 0, data: 0 };
+        }
+        Self { headers: credits.headers, data: credits.data }
+    }
+}
+
+impl From<Credits> for credits::Credits {
+    fn from(credits: Credits) -> Self {
+        if credits.is_infinite() {
+            return Self::INFINITE;
+        }
+        Self { headers: credits.headers, data: credits.data }
     }
 }
 

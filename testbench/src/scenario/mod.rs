@@ -224,6 +224,8 @@ impl Cells<'_> {
     fn cell(&self, device: Device, platform: &'static Platform, workload: Workload) -> RunConfig {
         let File { link, host, card, driver, .. } = self.file;
         let case = platform.cases().first();
+        let seed = self.overrides.seed.unwrap_or(self.file.seed);
+        let (choices, completion_order) = link.choices(seed);
         RunConfig {
             platform,
             // Platforms without one have been refused.
@@ -235,7 +237,7 @@ impl Cells<'_> {
             placement: config::Placement::Host,
             layout: config::Layout::Direct,
             event_idx: false,
-            seed: self.overrides.seed.unwrap_or(self.file.seed),
+            seed,
             slot: SlotConfig {
                 link: LinkConfig {
                     timing: self.timing.link(generation(link.generation), link.width),
@@ -243,9 +245,12 @@ impl Cells<'_> {
                     root_buffers: link.root_buffers.into(),
                     data_link: DataLinkConfig {
                         max_payload_bytes: link.mps,
+                        replay_buffer_bytes: u32::try_from(link.replay_buffer.0)
+                            .unwrap_or(u32::MAX),
                         ..DataLinkConfig::default()
                     },
-                    ..LinkConfig::default()
+                    choices,
+                    completion_order,
                 },
                 mps_bytes: link.mps,
                 mrrs_bytes: link.mrrs,

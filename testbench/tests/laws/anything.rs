@@ -1,7 +1,7 @@
 //! Whatever a card and its driver are built as, traffic gets through.
 
-use pcie_sim::link::Generation;
 use pcie_sim::link::credits::Credits;
+use pcie_sim::link::{Choices, CompletionOrder, Generation};
 use proptest::prelude::*;
 use proptest::sample::select;
 use testbench::bench::run_with;
@@ -18,6 +18,7 @@ struct Choice {
     queue: (u16, u16, u16, bool),
     card: (u16, u16, u16, u16, bool),
     link: (u8, u8, u16, u16, u16),
+    order: (Choices, CompletionOrder, u32),
     credits: [(u32, u32); 6],
     clock_mhz: u32,
     datapath_bytes: u32,
@@ -53,6 +54,18 @@ fn link() -> impl Strategy<Value = (u8, u8, u16, u16, u16)> {
     (1..=5_u8, select(vec![1_u8, 2, 4, 8, 16]), sizes(), sizes(), select(vec![64_u16, 128]))
 }
 
+/// What is left to choice on the link, and the replay buffer.
+fn order() -> impl Strategy<Value = (Choices, CompletionOrder, u32)> {
+    let choices = prop_oneof![Just(Choices::Keep), any::<u64>().prop_map(Choices::Draw)];
+    let completions = prop_oneof![
+        2 => Just(CompletionOrder::AsReady),
+        1 => Just(CompletionOrder::InOrder),
+        1 => any::<u64>().prop_map(CompletionOrder::Drawn),
+        1 => Just(CompletionOrder::Reversed),
+    ];
+    (choices, completions, prop_oneof![Just(64 << 10), 100..10_000_u32])
+}
+
 /// Headers, and units of data beyond those of one TLP.
 fn credits() -> impl Strategy<Value = [(u32, u32); 6]> {
     let headers = prop_oneof![Just(1_u32), Just(2), 3..64_u32];
@@ -68,7 +81,7 @@ fn choice() -> impl Strategy<Value = Choice> {
         14..3000_u32,
         queue(),
         card(),
-        link(),
+        (link(), order()),
         credits(),
         select(vec![100_u32, 250, 500]),
         select(vec![4_u32, 8, 32, 64]),
@@ -77,8 +90,7 @@ fn choice() -> impl Strategy<Value = Choice> {
         .prop_map(|drawn| {
             let (cell, seed, bytes, queue, card, link, credits, clock_mhz, datapath_bytes, cable) =
                 drawn;
-            let fields = (cell, seed, bytes, queue, card, link, credits);
-            let (cell, seed, bytes, queue, card, link, credits) = fields;
+            let (link, order) = link;
             Choice {
                 cell,
                 seed,
@@ -86,6 +98,7 @@ fn choice() -> impl Strategy<Value = Choice> {
                 queue,
                 card,
                 link,
+                order,
                 credits,
                 clock_mhz,
                 datapath_bytes,
@@ -135,6 +148,10 @@ impl Choice {
         slot.link.timing.generation = Generation::from_number(generation).expect("1 to 5");
         slot.link.timing.lanes = lanes;
         (slot.mps_bytes, slot.mrrs_bytes, slot.rcb_bytes) = (mps, mrrs, rcb);
+        let (choices, completion_order, replay_buffer) = self.order;
+        (slot.link.choices, slot.link.completion_order) = (choices, completion_order);
+        slot.link.data_link.max_payload_bytes = mps;
+        slot.link.data_link.replay_buffer_bytes = replay_buffer;
         let of =
             |(headers, data): (u32, u32)| Credits { headers, data: u32::from(mps) / 16 + data };
         let [a, b, c, d, e, f] = self.credits.map(of);
