@@ -3,7 +3,7 @@
 //! Not modelled: InitFC (the link comes up with credits exchanged), power management, vendor and
 //! feature DLLPs, scale factors.
 
-use crate::crc::crc16;
+use crate::crc::{Crc32, crc16};
 use crate::tlp::FlowClass;
 
 /// Bytes of a DLLP on the wire: SDP and END symbols (or the SDP token), four bytes, CRC-16.
@@ -46,6 +46,13 @@ impl Dllp {
     }
 }
 
+/// The LCRC that follows a TLP of these bytes on the link. PCIe 5.0 §3.6.2.2, "LCRC and Sequence Number
+/// Rules (TLP Transmitter)". The simulated link carries a flag for it; this is for who wants the bytes.
+#[must_use]
+pub fn lcrc(sequence: u16, tlp: &[u8]) -> [u8; 4] {
+    Crc32::new().with(&(sequence & 0xfff).to_be_bytes()).with(tlp).field()
+}
+
 fn acknowledgement(kind: u8, sequence: u16) -> [u8; 4] {
     let [high, low] = (sequence & 0xfff).to_be_bytes();
     [kind, 0, high, low]
@@ -54,6 +61,14 @@ fn acknowledgement(kind: u8, sequence: u16) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// PCIe 5.0 §3.6.2.2: the number is protected with the packet.
+    #[test]
+    fn the_lcrc_covers_the_sequence_number_and_the_packet() {
+        assert_eq!(lcrc(0, &[0; 12]), 0xd1bb_79c7_u32.to_le_bytes());
+        assert_ne!(lcrc(1, &[0; 12]), lcrc(0, &[0; 12]));
+        assert_eq!(lcrc(0x1001, b"TLP"), crate::crc::crc32(&[0, 1, b'T', b'L', b'P']));
+    }
 
     /// PCIe 5.0 §3.5.1, figures "Data Link Layer Packet Format for Ack and Nak" and "for UpdateFC".
     #[test]

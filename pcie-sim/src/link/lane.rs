@@ -35,6 +35,8 @@ pub(super) struct Lane {
     pub(super) busy_until: Instant,
     pub(super) receiver: Receiver,
     credits: ReceiverBuffers,
+    /// What the receiver advertised when the link came up.
+    advertised: ReceiverBuffers,
     consumed: [Credits; 3],
     changed: [bool; 3],
     /// DLLPs of the receiver on their way to this sender.
@@ -78,6 +80,7 @@ impl Lane {
             busy_until: Instant::ZERO,
             receiver: Receiver::new(receiver),
             credits: *receiver,
+            advertised: *receiver,
             consumed: [Credits { headers: 0, data: 0 }; 3],
             changed: [false; 3],
             inbound: VecDeque::new(),
@@ -174,9 +177,8 @@ impl Lane {
         }
         // PCIe 5.0 §2.6.1: never more than half of what the fields can count is outstanding. Wider counts
         // stand for scaled flow control.
-        if headers > outstanding_limit(credits.headers, 127)
-            || data > outstanding_limit(credits.data, 2047)
-        {
+        let most = self.advertised.of(class);
+        if headers > most.headers.max(127) || data > most.data.max(2047) {
             aside.sender_found(now, self.direction, LinkError::FlowControl(class));
             return false;
         }
@@ -381,8 +383,4 @@ impl Room {
         let kept = self.tlps && (u64::from(waiting.wire_bytes) <= self.bytes || self.empty);
         kept && self.credits.of(class).allow(waiting.data_credits)
     }
-}
-
-fn outstanding_limit(known: u32, unscaled: u32) -> u32 {
-    known.max(unscaled)
 }

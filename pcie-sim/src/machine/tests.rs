@@ -1,5 +1,6 @@
 mod atomics;
 mod hosts;
+mod link_faults;
 
 use std::cell::RefCell;
 use std::rc::Rc;
