@@ -139,7 +139,13 @@ impl Lane {
     }
 
     /// Takes in the DLLPs that have arrived by `now`; whether any credit came with them.
+    #[inline]
     pub(super) fn settle(&mut self, now: Instant, pace: &Pace, aside: &mut Aside) -> bool {
+        let due = self.inbound.front().is_some_and(|inbound| inbound.arrives <= now);
+        due && self.take_in(now, pace, aside)
+    }
+
+    fn take_in(&mut self, now: Instant, pace: &Pace, aside: &mut Aside) -> bool {
         let mut credited = false;
         while let Some(inbound) = self.inbound.front() {
             if inbound.arrives > now {
@@ -245,6 +251,7 @@ impl Lane {
     }
 
     /// The next new TLP; its credits and its sequence number are taken.
+    #[inline(always)]
     pub(super) fn take_waiting(&mut self, pace: &Pace) -> Option<Waiting> {
         if self.queue.len() == 0 {
             return None;
@@ -333,6 +340,7 @@ impl Lane {
     }
 
     /// Takes the oldest TLP out of the receive buffer; its credits set out for the sender.
+    #[inline]
     pub(super) fn take(&mut self, now: Instant, pace: &Pace) -> Option<Tlp> {
         self.landed = self.landed.checked_sub(1)?;
         let Sent { data_credits, tlp, .. } = self.sent.pop_front()?;

@@ -380,6 +380,7 @@ impl Link {
     }
 
     /// Lets all DLLPs leave that would have left by `now`.
+    #[inline]
     fn exchange(&mut self, now: Instant) {
         if self.down.receiver.first() <= now {
             self.down.send_dllps(&mut self.up, now, &self.pace, &mut self.aside);

@@ -55,6 +55,7 @@ impl TransmitQueue {
     }
 
     /// Puts a TLP behind those of its class.
+    #[inline]
     pub(super) fn submit(&mut self, tlp: Tlp) {
         let data_credits = tlp.data_credits();
         let wire_bytes = tlp.len_bytes() as u32 + FRAMING_BYTES;
@@ -84,18 +85,20 @@ impl TransmitQueue {
     }
 
     /// The TLP that goes next.
+    #[inline(always)]
     pub(super) fn take(&mut self, room: impl Fn(FlowClass, &Waiting) -> bool) -> Option<Waiting> {
         let (class, index) = match self.lots {
             None => (self.oldest(room)?, 0),
             Some(_) => self.draw(room)?,
         };
-        let taken = self.queues[class as usize].remove(index)?;
         self.queued -= 1;
-        Some(taken)
+        let queue = &mut self.queues[class as usize];
+        if index == 0 { queue.pop_front() } else { queue.remove(index) }
     }
 
     /// The class whose oldest TLP goes next: the oldest that has room and that no posted request
     /// handed over before it holds back (column 2 of the table).
+    #[inline]
     fn oldest(&self, room: impl Fn(FlowClass, &Waiting) -> bool) -> Option<FlowClass> {
         let posted = self.queues[FlowClass::Posted as usize].front().map(|first| first.order);
         let mut best = None;

@@ -80,6 +80,7 @@ impl Receiver {
     }
 
     /// The next TLP in sequence has come whole.
+    #[inline]
     pub(super) fn accept(&mut self, now: Instant, wire_bytes: u32, pace: &Pace) {
         self.accepted += 1;
         self.accepted_bytes += u64::from(wire_bytes);
@@ -90,6 +91,7 @@ impl Receiver {
     }
 
     /// A TLP takes room in the buffer; `false` when there is none, which its sender should have known.
+    #[inline]
     pub(super) fn store(&mut self, class: FlowClass, data_credits: u32) -> bool {
         let account = &mut self.accounts[class as usize];
         if account.capacity.is_infinite() {
@@ -106,6 +108,7 @@ impl Receiver {
     }
 
     /// A TLP has left the buffer; its credits are to be returned.
+    #[inline]
     pub(super) fn free(&mut self, now: Instant, class: FlowClass, data_credits: u32, pace: &Pace) {
         let slot = class as usize;
         let account = &mut self.accounts[slot];
