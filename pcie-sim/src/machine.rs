@@ -193,13 +193,20 @@ impl<T: Tap> Machine<T> {
         match direction {
             Direction::Downstream => self.turn_card(),
             Direction::Upstream => {
-                while let Some(tlp) = self.link.take_at_root(self.now) {
-                    self.root_receives(tlp);
-                }
+                self.take_upstream();
                 if self.link.waits(Direction::Upstream) {
                     self.pump(Direction::Upstream);
                 }
             }
+        }
+    }
+
+    /// Takes what has come up, as far as the root complex has room for it.
+    fn take_upstream(&mut self) {
+        while self.root.has_room()
+            && let Some(tlp) = self.link.take_at_root(self.now)
+        {
+            self.root_receives(tlp);
         }
     }
 
@@ -241,6 +248,7 @@ impl<T: Tap> Machine<T> {
     }
 
     fn root_event(&mut self, event: RootEvent) {
+        let was_full = !self.root.has_room();
         if let (true, Some(path)) = (self.root.bypassed, &mut self.path) {
             path.snoop(&mut self.root.ram);
         }
@@ -266,6 +274,12 @@ impl<T: Tap> Machine<T> {
                 if !self.pending.contains(&vector) {
                     self.pending.push_back(vector);
                 }
+            }
+        }
+        if was_full && self.root.has_room() {
+            self.take_upstream();
+            if self.link.upstream_waits() {
+                self.pump(Direction::Upstream);
             }
         }
     }

@@ -6,6 +6,7 @@
 pub mod caches;
 pub mod frames;
 pub mod hypercall;
+pub mod llc;
 pub mod path;
 pub mod protection;
 pub mod ram;

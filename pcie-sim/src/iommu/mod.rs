@@ -5,6 +5,7 @@ pub mod dmar;
 pub mod scope;
 pub mod tce;
 pub mod vtd;
+mod walkers;
 
 use crate::address::{Bdf, BusAddr, PhysAddr};
 use crate::host::HypercallError;

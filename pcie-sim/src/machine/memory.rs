@@ -11,6 +11,7 @@ use crate::time::Span;
 impl<T: Tap> Memory for Machine<T> {
     fn read(&mut self, address: PhysAddr, into: &mut [u8]) {
         let len = into.len();
+        self.touch(address, len);
         assert!(
             self.load(address, into),
             "the driver reads {len} bytes at {address}: no RAM there"
@@ -18,6 +19,7 @@ impl<T: Tap> Memory for Machine<T> {
     }
 
     fn write(&mut self, address: PhysAddr, data: &[u8]) {
+        self.touch(address, data.len());
         let written = if self.path.is_some() {
             self.write_by_path(address, data)
         } else if let Some(bytes) = self.root.ram.slice_mut(address, data.len()) {
@@ -60,6 +62,13 @@ impl<T: Tap> Memory for Machine<T> {
 }
 
 impl<T: Tap> Machine<T> {
+    /// Lines that the CPU has used are in the last-level cache, where there is one.
+    fn touch(&mut self, address: PhysAddr, len_bytes: usize) {
+        if let Some(llc) = self.root.llc_mut() {
+            llc.cpu_touch(address, len_bytes as u64);
+        }
+    }
+
     /// What stands between CPU and RAM; `None` on a PC.
     #[must_use]
     pub fn path(&self) -> Option<&MemoryPath> {

@@ -9,11 +9,13 @@ use std::collections::VecDeque;
 
 use smallvec::smallvec;
 
+use super::latency::MemoryLatency;
 use super::port::RootPort;
 use super::returns::Returns;
 use super::timing::RootTiming;
 use crate::address::{Bdf, PhysAddr};
 use crate::host::Vector;
+use crate::host::llc::Llc;
 use crate::host::protection::SharedPages;
 use crate::host::ram::Ram;
 use crate::iommu::{DmaKind, Iommu, TableMemory};
@@ -96,6 +98,7 @@ pub struct RootComplex {
     /// [`Endpoint::bypasses_translation`]: crate::endpoint::Endpoint::bypasses_translation
     pub bypassed: bool,
     timing: RootTiming,
+    latency: Option<MemoryLatency>,
     rcb_bytes: u16,
     reads: Vec<Option<PendingRead>>,
     free_reads: Vec<u32>,
@@ -125,6 +128,7 @@ impl RootComplex {
             iommu,
             shared: None,
             bypassed: false,
+            latency: MemoryLatency::new(&timing),
             timing,
             rcb_bytes,
             reads: Vec::new(),
@@ -182,7 +186,7 @@ impl RootComplex {
         let (from, took) = self.locate(now, requester, address, len, DmaKind::Read);
         let found = now + self.timing.inbound + took;
         let ready = match from {
-            Ok(_) => (found + self.timing.memory_read).max(self.last_commit),
+            Ok(place) => self.read_done(found, place, len).max(self.last_commit),
             Err(_) => found,
         };
         let pending = Some(PendingRead { request, from });
@@ -201,6 +205,24 @@ impl RootComplex {
         self.watch_iommu(now, schedule);
     }
 
+    fn read_done(&mut self, found: Instant, place: PhysAddr, len_bytes: u32) -> Instant {
+        let Some(latency) = &mut self.latency else { return found + self.timing.memory_read };
+        let begins = latency.begin(found, place, len_bytes);
+        begins + self.timing.memory_read + latency.read(&self.timing, place, len_bytes)
+    }
+
+    /// The last-level cache, where there is one.
+    pub fn llc_mut(&mut self) -> Option<&mut Llc> {
+        self.latency.as_mut().map(MemoryLatency::llc_mut)
+    }
+
+    /// Whether another posted write can be held. When it cannot, nothing is taken out of the receive buffer
+    /// until one has taken effect: what came behind it may not pass it.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.ordered.len() < self.timing.posted_queue as usize
+    }
+
     /// A memory write request from the card: data, or an interrupt.
     pub fn memory_write(
         &mut self,
@@ -208,19 +230,26 @@ impl RootComplex {
         write: MemWrite,
         schedule: &mut Schedule<impl From<RootEvent>>,
     ) {
+        let mut written = None;
         let (effect, took) = if INTERRUPT_RANGE.contains(&write.address) {
             (self.interrupt_of(now, &write), Span::ZERO)
         } else {
             let len = write.data.len() as u32;
             let (to, took) = self.locate(now, write.requester, write.address, len, DmaKind::Write);
             let effect = match to {
-                Ok(address) => Ordered::Write { address, data: write.data },
+                Ok(address) => {
+                    written = Some((address, u64::from(len)));
+                    Ordered::Write { address, data: write.data }
+                }
                 Err(_) => Ordered::Nothing,
             };
             (effect, took)
         };
         let due = now + self.timing.inbound + took + self.timing.memory_write;
         self.last_commit = self.last_commit.max(due);
+        if let (Some(latency), Some((address, len))) = (&mut self.latency, written) {
+            latency.write(self.last_commit, address, len);
+        }
         self.ordered.push_back(effect);
         schedule.at(self.last_commit, RootEvent::Commit.into());
         self.watch_iommu(now, schedule);

@@ -7,10 +7,12 @@
 //! ```
 //!
 //! What the card posts takes effect in one order; a read never sees memory older than a write that
-//! arrived before it. Not modelled: the caches themselves, a limit to reads in the memory system.
+//! arrived before it. How long a read takes depends on the last-level cache, where there is one
+//! ([`crate::host::llc`]). Not modelled: the data in caches, a limit to reads in the memory system.
 
 pub mod enumerate;
 pub mod inbound;
+mod latency;
 pub mod port;
 mod returns;
 pub mod timing;

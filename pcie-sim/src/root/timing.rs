@@ -1,5 +1,6 @@
 //! What the host side of the link costs. Every value is a parameter; presets give them a source.
 
+use crate::host::llc::LlcShape;
 use crate::time::Span;
 
 /// Latencies of the root complex and of memory behind it.
@@ -7,8 +8,19 @@ use crate::time::Span;
 pub struct RootTiming {
     /// A request from the card: from the receive buffer to the memory system.
     pub inbound: Span,
-    /// Reading host memory for the card, up to the first completion at the transmitter.
+    /// Reading host memory for the card, up to the first completion at the transmitter. With a last-level
+    /// cache ([`RootTiming::llc`]): a line that is in it and that no core has.
     pub memory_read: Span,
+    /// The last-level cache, if there is one to tell apart what is in it. Then a read of what a write
+    /// under way is changing begins when that write is done.
+    pub llc: LlcShape,
+    /// Added to a read of a line that a core may have: it must be asked.
+    pub core_snoop: Span,
+    /// Added to a read of a line that is not in the cache.
+    pub llc_miss: Span,
+    /// Posted writes that the root complex holds until they take effect; more wait in the receive buffer,
+    /// where they keep their credits.
+    pub posted_queue: u32,
     /// Writing host memory for the card, until the CPU and later reads see it.
     pub memory_write: Span,
     /// A request of the CPU: from the core to the root port's transmitter.
@@ -41,6 +53,10 @@ impl Default for RootTiming {
         Self {
             inbound: Span::from_ns(40),
             memory_read: Span::from_ns(100),
+            llc: LlcShape::default(),
+            core_snoop: Span::ZERO,
+            llc_miss: Span::ZERO,
+            posted_queue: u32::MAX,
             memory_write: Span::from_ns(60),
             outbound: Span::from_ns(80),
             completion: Span::from_ns(80),

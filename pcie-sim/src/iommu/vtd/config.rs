@@ -90,6 +90,12 @@ pub struct VtdTiming {
     pub context_walk_read: Span,
     /// Each read of a page-table entry.
     pub page_walk_read: Span,
+    /// Of every walk of page tables, besides its reads.
+    pub walk: Span,
+    /// Walks of page tables that can run at once; 0: any number.
+    pub walks_at_once: u32,
+    /// How much longer a walk for a read keeps its walker: the read is sent on its way again.
+    pub read_hold: Span,
     /// From a write to the global command register to the change of the status register.
     pub command: Span,
     /// Fetching an invalidation descriptor.
@@ -115,6 +121,9 @@ impl Default for VtdTiming {
             hit: Span::from_ns(10),
             context_walk_read: Span::from_ns(80),
             page_walk_read: Span::from_ns(80),
+            walk: Span::ZERO,
+            walks_at_once: 0,
+            read_hold: Span::ZERO,
             command: Span::from_ns(100),
             descriptor_fetch: Span::from_ns(100),
             context_invalidation: Span::from_ns(200),
@@ -132,6 +141,9 @@ impl VtdTiming {
         hit: Span::ZERO,
         context_walk_read: Span::ZERO,
         page_walk_read: Span::ZERO,
+        walk: Span::ZERO,
+        walks_at_once: 0,
+        read_hold: Span::ZERO,
         command: Span::ZERO,
         descriptor_fetch: Span::ZERO,
         context_invalidation: Span::ZERO,

@@ -28,6 +28,7 @@ pub use config::{AddressWidths, VtdConfig, VtdTiming};
 
 use crate::address::{Bdf, BusAddr, PhysAddr};
 use crate::iommu::cache::{Cache, Key};
+use crate::iommu::walkers::Walkers;
 use crate::iommu::{Blocked, DmaKind, Iommu, IotlbCounts, TableMemory, Translated};
 use crate::spec::vtd::{ccmd, fault as reason, gcmd, iotlb as iotlb_reg, reg, sl_entry};
 use crate::time::{Instant, Span};
@@ -45,6 +46,7 @@ pub struct Vtd {
     registers: Registers,
     contexts: Cache<Context>,
     iotlb: Iotlb,
+    walkers: Walkers,
     log: FaultLog,
     queue: Queue,
     /// A global command under way.
@@ -73,6 +75,7 @@ impl Vtd {
             registers: Registers::default(),
             contexts: Cache::new(config.context_cache),
             iotlb: Iotlb::new(config.iotlb, config.paging_structure_cache),
+            walkers: Walkers::new(config.timing.walks_at_once),
             log: FaultLog::new(records as usize, abilities.widest_bits()),
             queue: Queue::new(),
             command: None,
@@ -240,10 +243,9 @@ impl Vtd {
     /// Where a request goes; `took` grows by the time that the walks take.
     fn resolve(
         &mut self,
+        now: Instant,
         memory: &dyn TableMemory,
-        requester: Bdf,
-        address: u64,
-        wanted: u64,
+        (requester, address, wanted): (Bdf, u64, u64),
         took: &mut Span,
     ) -> Result<u64, Fault> {
         let context = self.context_of(memory, requester, took)?;
@@ -256,6 +258,7 @@ impl Vtd {
         }
         if let Some(page) = self.iotlb.find(context.domain, address) {
             self.counts.hits += 1;
+            *took += self.walkers.wait_for(now + *took, walked(&context, address));
             return if page.permissions & wanted == 0 {
                 Err(fault(denied(wanted)))
             } else {
@@ -265,11 +268,19 @@ impl Vtd {
         self.counts.misses += 1;
         let mut walker = Walker::new(&self.abilities, memory);
         let found = walker.page(&context, address, wanted, &mut self.iotlb);
-        *took += self.config.timing.page_walk_read * walker.page_reads;
+        let timing = &self.config.timing;
+        let walk = timing.walk + timing.page_walk_read * walker.page_reads;
+        let hold = if wanted & sl_entry::R != 0 { timing.read_hold } else { Span::ZERO };
+        *took += self.walkers.walk(now + *took, walked(&context, address), walk, hold);
         let page = found.map_err(fault)?;
         self.iotlb.enter(context.domain, address, page);
         Ok(page.place(address))
     }
+}
+
+/// What a walk is for: a page of a domain.
+const fn walked(context: &Context, address: u64) -> u64 {
+    (context.domain as u64) << 48 | address >> 12
 }
 
 impl Iommu for Vtd {
@@ -292,7 +303,7 @@ impl Iommu for Vtd {
             DmaKind::Read => sl_entry::R,
         };
         let mut took = self.config.timing.hit;
-        match self.resolve(memory, requester, address.get(), wanted, &mut took) {
+        match self.resolve(now, memory, (requester, address.get(), wanted), &mut took) {
             Ok(address) => {
                 let done = now + took + self.config.timing.to_memory;
                 self.busy_until = self.busy_until.max(done);
