@@ -15,6 +15,7 @@
 //! | `ring` | fetch and completion engines of a queue |
 //! | `dma` | what waits to leave, tags, order |
 //! | `device` | disk, network interface |
+//! | [`exerciser`] | another card: DMA and nothing else, to measure a host with |
 //! | [`malice`] | what a card does that may not be done |
 //!
 //! Left out: packed rings, queue reset, several queue pairs, INTx messages, function level reset, AER.
@@ -24,6 +25,7 @@ pub mod config;
 mod config_space;
 mod device;
 mod dma;
+pub mod exerciser;
 mod layout;
 pub mod malice;
 mod memory;
@@ -38,6 +40,7 @@ pub use config::{
     AddressPolicy, Backing, BlkConfig, CardConfig, CardError, DeviceConfig, NetConfig,
     SwiotlbConfig,
 };
+pub use exerciser::{Exerciser, ExerciserTiming};
 pub use malice::{Deed, Malice};
 pub use mmio::{MmioCard, MmioConfig, PlugError};
 pub use ring::RingFault;

@@ -17,5 +17,6 @@ pub mod preset;
 pub mod report;
 pub mod scenario;
 pub mod scoreboard;
+pub mod study;
 pub mod traffic;
 pub mod waves_tap;

@@ -45,18 +45,34 @@ pub fn run_all(
     run: &(dyn Fn(&RunConfig) -> Result<RunResult, RunError> + Sync),
     done: &mut dyn FnMut(&RunConfig),
 ) -> Result<Vec<RunResult>, RunError> {
+    map_all(configs, workers, &RunConfig::name, run, done)
+}
+
+/// Does `work` on every item on at most `workers` threads, and calls `done` after each. Results come in the
+/// order of the items.
+///
+/// # Errors
+/// When some failed: the first of them in the order of the items, whatever the number of threads. A panic
+/// is such a failure, and tells the item's `name`.
+pub fn map_all<I: Sync, T: Send>(
+    items: &[I],
+    workers: usize,
+    name: &(dyn Fn(&I) -> String + Sync),
+    work: &(dyn Fn(&I) -> Result<T, RunError> + Sync),
+    done: &mut dyn FnMut(&I),
+) -> Result<Vec<T>, RunError> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (sender, receiver) = channel::unbounded();
-    let mut outcomes: Vec<Option<Result<RunResult, RunError>>> = Vec::new();
-    outcomes.resize_with(configs.len(), || None);
+    let mut outcomes: Vec<Option<Result<T, RunError>>> = Vec::new();
+    outcomes.resize_with(items.len(), || None);
     let ended = crossbeam::scope(|scope| {
-        for _ in 0..workers.clamp(1, configs.len().max(1)) {
+        for _ in 0..workers.clamp(1, items.len().max(1)) {
             let (sender, next, failed) = (sender.clone(), &next, &failed);
             scope.spawn(move |_| {
                 while !failed.load(Ordering::Relaxed) {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(config) = configs.get(at) else { break };
-                    let outcome = one(config, run);
+                    let Some(item) = items.get(at) else { break };
+                    let outcome = one(item, name, work);
                     failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
                     if sender.send((at, outcome)).is_err() {
                         break;
@@ -66,7 +82,7 @@ pub fn run_all(
         }
         drop(sender);
         for (at, outcome) in receiver {
-            done(&configs[at]);
+            done(&items[at]);
             outcomes[at] = Some(outcome);
         }
     });
@@ -78,12 +94,13 @@ pub fn run_all(
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
 }
 
-fn one(
-    config: &RunConfig,
-    run: &(dyn Fn(&RunConfig) -> Result<RunResult, RunError> + Sync),
-) -> Result<RunResult, RunError> {
-    without_panic(|| run(config))
-        .unwrap_or_else(|panic| Err(RunError::internal(format!("{}: {panic}", config.name()))))
+fn one<I, T>(
+    item: &I,
+    name: &dyn Fn(&I) -> String,
+    work: &dyn Fn(&I) -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    without_panic(|| work(item))
+        .unwrap_or_else(|panic| Err(RunError::internal(format!("{}: {panic}", name(item)))))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use host_driver::dma::costs::BackEndCosts;
+use pcie_sim::host::llc::LlcShape;
 use pcie_sim::host::shape::HostCosts;
 use pcie_sim::link::{Generation, LinkTiming};
 use pcie_sim::root::{CpuTiming, RootTiming};
@@ -25,8 +26,12 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::source::{InputError, Source};
 
 /// The presets that the program carries in itself: name and text.
-const BUILT_IN: &[(&str, &str)] =
-    &[("gen3x8-assumed", include_str!("../presets/gen3x8-assumed.toml"))];
+const BUILT_IN: &[(&str, &str)] = &[
+    ("gen3x8-assumed", include_str!("../presets/gen3x8-assumed.toml")),
+    ("haswell-e5-gen3x8", include_str!("../presets/haswell-e5-gen3x8.toml")),
+    ("fpga-desktop-gen3x8", include_str!("../presets/fpga-desktop-gen3x8.toml")),
+    ("ideal", include_str!("../presets/ideal.toml")),
+];
 
 /// A value as written in a preset or a scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,7 +39,7 @@ const BUILT_IN: &[(&str, &str)] =
 pub struct Quantity {
     /// The figure.
     pub value: f64,
-    /// `ps`, `ns`, `us` or `ms` for a time, `cycles` of the card's clock, or `count`.
+    /// `ps`, `ns`, `us` or `ms` for a time, `cycles` of the card's clock, `KiB` or `MiB`, or `count`.
     pub unit: String,
     /// Where the figure comes from; one that nobody measured begins with `assumed`.
     pub source: String,
@@ -49,7 +54,7 @@ impl Quantity {
 }
 
 /// What a key's value may be measured in.
-trait Measured: Sized {
+pub(crate) trait Measured: Sized {
     const UNITS: &'static [(&'static str, f64)];
     /// In the first unit; anything larger is a mistake.
     const LARGEST: f64;
@@ -85,7 +90,20 @@ impl Measured for u32 {
     }
 }
 
-fn measure<T: Measured>(key: &str, quantity: &Quantity) -> Result<T, String> {
+/// A capacity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct KiB(pub u32);
+
+impl Measured for KiB {
+    const UNITS: &'static [(&'static str, f64)] = &[("KiB", 1.0), ("MiB", 1024.0)];
+    const LARGEST: f64 = 1e7;
+    fn from_base(value: f64) -> Self {
+        Self(value as u32)
+    }
+}
+
+/// The value of a quantity that is no key of a preset.
+pub(crate) fn measure<T: Measured>(key: &str, quantity: &Quantity) -> Result<T, String> {
     let Some(&(_, factor)) = T::UNITS.iter().find(|(unit, _)| *unit == quantity.unit) else {
         let units = T::UNITS.iter().map(|(unit, _)| *unit).collect::<Vec<_>>().join(", ");
         return Err(format!("unit `{}` does not suit {key}; there are: {units}", quantity.unit));
@@ -146,8 +164,20 @@ timing! {
     root_inbound: Span = "root.inbound";
     /// Reading host memory for the card, up to the first completion at the transmitter.
     root_memory_read: Span = "root.memory_read";
+    /// Added to a read of a line that a core of the CPU may have.
+    root_core_snoop: Span = "root.core_snoop";
+    /// Added to a read of a line that is not in the last-level cache.
+    root_llc_miss: Span = "root.llc_miss";
     /// Writing host memory for the card, until the CPU and later reads see it.
     root_memory_write: Span = "root.memory_write";
+    /// Posted writes of the card that the root complex holds until they take effect.
+    root_posted_queue: u32 = "root.posted_queue";
+    /// The last-level cache; nothing where every read of memory takes the same time.
+    llc_capacity: KiB = "llc.capacity";
+    /// Ways of its sets.
+    llc_ways: u32 = "llc.ways";
+    /// Ways that a card's writes may fill (DDIO).
+    llc_device_ways: u32 = "llc.device_ways";
     /// A request of the CPU, from the core to the root port's transmitter.
     root_outbound: Span = "root.outbound";
     /// A completion for the CPU, from the root port's receive buffer to the core.
@@ -206,6 +236,14 @@ timing! {
     iommu_context_walk_read: Span = "iommu.context_walk_read";
     /// Each read of a page table's entry.
     iommu_page_walk_read: Span = "iommu.page_walk_read";
+    /// Entries of upper tables that the IOMMU remembers.
+    iommu_table_entries: u32 = "iommu.table_entries";
+    /// Every walk of a page table, besides its reads.
+    iommu_walk: Span = "iommu.walk";
+    /// Walks that run at once; 0 for any number.
+    iommu_walks_at_once: u32 = "iommu.walks_at_once";
+    /// How much longer a walk for a read keeps its walker.
+    iommu_read_hold: Span = "iommu.read_hold";
     /// From a write to the global command register to the status register's change.
     iommu_command: Span = "iommu.command";
     /// Fetching an invalidation descriptor.
@@ -291,6 +329,14 @@ impl Timing {
         RootTiming {
             inbound: self.root_inbound,
             memory_read: self.root_memory_read,
+            llc: LlcShape {
+                kib: self.llc_capacity.0,
+                ways: self.llc_ways,
+                device_ways: self.llc_device_ways,
+            },
+            core_snoop: self.root_core_snoop,
+            llc_miss: self.root_llc_miss,
+            posted_queue: self.root_posted_queue,
             memory_write: self.root_memory_write,
             outbound: self.root_outbound,
             completion: self.root_completion,

@@ -116,13 +116,18 @@ fn tce_timing(timing: &Timing) -> TceConfig {
     }
 }
 
-fn vtd(timing: &Timing) -> Vtd {
+/// The VT-d unit that a preset describes.
+pub(crate) fn vtd(timing: &Timing) -> Vtd {
     Vtd::new(VtdConfig {
         iotlb: geometry(timing.iommu_iotlb_entries),
+        paging_structure_cache: tables(timing.iommu_table_entries),
         timing: VtdTiming {
             hit: timing.iommu_hit,
             context_walk_read: timing.iommu_context_walk_read,
             page_walk_read: timing.iommu_page_walk_read,
+            walk: timing.iommu_walk,
+            walks_at_once: timing.iommu_walks_at_once,
+            read_hold: timing.iommu_read_hold,
             command: timing.iommu_command,
             descriptor_fetch: timing.iommu_descriptor_fetch,
             context_invalidation: timing.iommu_context_invalidation,
@@ -133,6 +138,10 @@ fn vtd(timing: &Timing) -> Vtd {
         },
         ..VtdConfig::default()
     })
+}
+
+fn tables(entries: u32) -> Geometry {
+    if entries == 0 { Geometry { sets: 1, ways: 0 } } else { geometry(entries) }
 }
 
 /// As many entries as asked for, or a few more: sets come in powers of two.
