@@ -239,13 +239,14 @@ impl Exerciser {
         }
     }
 
-    /// Queues a job's read requests, none larger than firmware allows.
+    /// Queues a job's read requests, none larger than firmware allows, cut where a multiple of that lies.
     fn ask(&mut self, slot: usize, job: Job) {
         let largest = self.config.read_request_max();
         let mut offset = 0;
         while offset < job.len_bytes {
-            let len = (job.len_bytes - offset).min(largest);
             let address = job.address + u64::from(offset);
+            let room = largest - (address % u64::from(largest)) as u16;
+            let len = (job.len_bytes - offset).min(room);
             self.out.push_back(Outgoing::Read { slot, address, len });
             offset += len;
         }

@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use crate::scenario::Overrides;
 use crate::scenario::source::InputError;
+use crate::study::Shard;
 
 /// A test bench for a physical virtio PCIe card.
 ///
@@ -30,10 +31,12 @@ pub struct Cli {
 pub enum Verb {
     /// Run a scenario and print the round-trip table
     Run(Box<RunArgs>),
+    /// Run a study: a sweep over parameters, or a published benchmark replayed and compared
+    Study(StudyArgs),
     /// Print the JSON schema of a report
     Schema {
         /// Which report
-        #[arg(value_parser = ["run", "bench"], default_value = "run")]
+        #[arg(value_parser = ["run", "study", "bench"], default_value = "run")]
         of: String,
     },
     /// Print a completion script for a shell
@@ -98,6 +101,29 @@ pub struct RunOptions {
     /// Report the wall-clock time as `wall_s`, which otherwise is 0 so that equal runs give equal files
     #[arg(long)]
     pub wall_clock: bool,
+}
+
+/// The options of `study`.
+#[derive(Debug, Args)]
+pub struct StudyArgs {
+    /// The study, a TOML file
+    #[arg(required_unless_present = "merge", conflicts_with = "merge")]
+    pub study: Option<PathBuf>,
+    /// Only every Nth of its points, from the Ith on: a part that another machine need not run
+    #[arg(long, value_name = "I/N", conflicts_with = "merge")]
+    pub shard: Option<Shard>,
+    /// Put the JSON reports of all shards together instead of running anything
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub merge: Vec<PathBuf>,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the report as one HTML page with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Points at a time; as many as there are cores when left out
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
 }
 
 /// The options of `bench`.

@@ -10,6 +10,7 @@ mod outputs;
 mod platforms;
 mod run;
 mod stopwatch;
+mod study;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -21,6 +22,7 @@ use crate::parallel::{keep_panics_quiet, without_panic};
 use crate::report::{RunError, RunReport, RunResult};
 use crate::scenario::config::{RunConfig, Workload};
 use crate::scenario::source::InputError;
+use crate::study::StudyReport;
 
 /// An exit status.
 pub type Status = u8;
@@ -132,6 +134,7 @@ fn dispatch(
     match cli.verb {
         None => run::run(None, &cli.options, bench, out),
         Some(Verb::Run(args)) => run::run(args.scenario.as_deref(), &args.options, bench, out),
+        Some(Verb::Study(args)) => study::study(&args, bench, out),
         Some(Verb::Schema { of }) => schema(&of, out),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
@@ -145,6 +148,7 @@ fn dispatch(
 
 fn schema(of: &str, out: &mut dyn Write) -> Result<Status, Failure> {
     let schema = match of {
+        "study" => schemars::schema_for!(StudyReport),
         "bench" => schemars::schema_for!(bench::BenchReport),
         _ => schemars::schema_for!(RunReport),
     };

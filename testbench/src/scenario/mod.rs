@@ -128,12 +128,23 @@ fn with_set(source: &Source, file: File, set: &[String]) -> Result<File, InputEr
             .ok()
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-        put(&mut table, key.trim(), value).map_err(|why| InputError::whole(&origin, why))?;
+        set_key(&mut table, key.trim(), value).map_err(|why| InputError::whole(&origin, why))?;
     }
     table.try_into().map_err(|error: toml::de::Error| {
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
         InputError::whole(format!("--set {}", set.join(" --set ")), message)
     })
+}
+
+/// As `put`; a timing value is one key, though its name has a dot.
+fn set_key(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), String> {
+    let Some(name) = key.strip_prefix("timing.set.") else { return put(table, key, value) };
+    let set = toml::Value::Table(toml::Table::new());
+    let timing = table.entry("timing").or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    let timing = timing.as_table_mut().ok_or("`timing` is not a table")?;
+    let set = timing.entry("set").or_insert(set);
+    set.as_table_mut().ok_or("`timing.set` is not a table")?.insert(name.to_owned(), value);
+    Ok(())
 }
 
 fn put(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<(), String> {

@@ -6,6 +6,7 @@
 //! one access at a time, `BW_DMA` many at once; a window is warmed by writing it twice in sequence, a cache
 //! thrashed by writing 64 MiB by lot.
 
+mod answer;
 pub mod data;
 pub mod file;
 mod replay;

@@ -1,0 +1,70 @@
+//! `vtb study`.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::args::StudyArgs;
+use super::outputs::Output;
+use super::run::{cores, progress};
+use super::{Bench, Failure, HELD, Status, VIOLATED};
+use crate::scenario::source::InputError;
+use crate::study::{self, Shard, Study, StudyReport};
+
+/// Runs a study or merges its parts, prints the table, writes the files asked for.
+pub(super) fn study(
+    args: &StudyArgs,
+    bench: &Bench<'_>,
+    out: &mut dyn Write,
+) -> Result<Status, Failure> {
+    let study = args.study.as_deref().map(Study::load).transpose()?;
+    let prepare = |option, path: &Option<PathBuf>| {
+        path.as_deref().map(|path| Output::prepare(option, path)).transpose()
+    };
+    let json = prepare("--json", &args.json)?;
+    let html = prepare("--html", &args.html)?;
+    let report = match &study {
+        Some(study) => run(study, args, bench)?,
+        None => merge(&args.merge)?,
+    };
+    let text = report.to_text().map_err(anyhow::Error::from)?;
+    let page = study::html::page(&report);
+    for (output, text) in [(&json, &text), (&html, &page)] {
+        if let Some(output) = output {
+            fs::write(output.path(), text).map_err(anyhow::Error::from)?;
+        }
+    }
+    [json, html].into_iter().flatten().try_for_each(Output::deliver)?;
+    super::say(out, &study::table(&report))?;
+    Ok(if report.all_held() { HELD } else { VIOLATED })
+}
+
+fn run(study: &Study, args: &StudyArgs, bench: &Bench<'_>) -> Result<StudyReport, Failure> {
+    if let Study::Sweep(sweep) = study {
+        for (_, scenario) in &sweep.points {
+            super::run::inspect(&scenario.runs, bench)?;
+        }
+    }
+    let shard = args.shard.unwrap_or(Shard::WHOLE);
+    let progress = progress(shard.points(study.points()).count());
+    let workers = args.jobs.unwrap_or_else(cores);
+    let report = study.run(shard, workers, bench.run, &mut || progress.inc(1));
+    progress.finish_and_clear();
+    Ok(report?)
+}
+
+fn merge(paths: &[PathBuf]) -> Result<StudyReport, Failure> {
+    let reports = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    Ok(StudyReport::merge(reports).map_err(|error| InputError::whole("--merge", error))?)
+}
+
+fn read(path: &Path) -> Result<StudyReport, InputError> {
+    let refuse = |why: String| InputError::whole(path.display(), why);
+    let text = fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    let report: StudyReport = serde_json::from_str(&text)
+        .map_err(|error| refuse(format!("is no report of a study: {error}")))?;
+    if report.schema != study::report::SCHEMA {
+        return Err(refuse(format!("is {}, not {}", report.schema, study::report::SCHEMA)));
+    }
+    Ok(report)
+}

@@ -1,0 +1,111 @@
+//! A study's report as text.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::report::{Row, StudyReport, Summary};
+
+/// The rows, one a line, and what they come to.
+#[must_use]
+pub fn table(report: &StudyReport) -> String {
+    let names: Vec<&str> = report.axes.iter().map(|axis| axis.name.as_str()).collect();
+    let head: Vec<String> = names.iter().map(|name| (*name).to_owned()).chain(figures_head(report)).collect();
+    let mut lines = vec![head];
+    for row in &report.rows {
+        let parameters = names.iter().map(|name| shown(row.parameters.get(*name)));
+        lines.push(parameters.chain(figures(row)).collect());
+    }
+    let mut out = aligned(&lines, names.len());
+    for note in &report.notes {
+        out += &format!("\nnote: {note}");
+    }
+    out += &format!("\n{}\n", conclusion(report));
+    for violation in report.violations.iter().take(20) {
+        out += &format!("violated: {} in {}: {}\n", violation.rule, violation.result, violation.message);
+    }
+    out
+}
+
+fn figures_head(report: &StudyReport) -> Vec<String> {
+    let measured = report.rows.iter().any(|row| row.measured.is_some());
+    let names: &[&str] = if measured {
+        &["measured", "simulated", "unit", "error"]
+    } else {
+        &["run", "descriptors/s", "Gbit/s", "p50 ns", "p99 ns", "serial/descriptor"]
+    };
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn figures(row: &Row) -> Vec<String> {
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+    match &row.run {
+        Some(run) => vec![
+            run.name.clone(),
+            format!("{:.0}", run.descriptors_per_s),
+            format!("{:.3}", run.payload_gbit_per_s),
+            run.latency_ns.p50.to_string(),
+            run.latency_ns.p99.to_string(),
+            format!("{:.3}", run.round_trips_per_descriptor.serial),
+        ],
+        None => vec![
+            number(row.measured),
+            number(row.simulated),
+            row.unit.clone().unwrap_or_default(),
+            row.error.map_or_else(String::new, |error| format!("{:+.1} %", error * 100.0)),
+        ],
+    }
+}
+
+/// A parameter as a person reads it.
+pub(super) fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn aligned(lines: &[Vec<String>], left: usize) -> String {
+    let mut widths: BTreeMap<usize, usize> = BTreeMap::new();
+    for line in lines {
+        for (column, text) in line.iter().enumerate() {
+            let width = widths.entry(column).or_default();
+            *width = (*width).max(text.chars().count());
+        }
+    }
+    let mut out = String::new();
+    for line in lines {
+        for (column, text) in line.iter().enumerate() {
+            let width = widths[&column];
+            out += &if column < left { format!("{text:<width$}  ") } else { format!("{text:>width$}  ") };
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+    }
+    out
+}
+
+/// One line: how many rows, how well they agree, and whether that is good enough.
+fn conclusion(report: &StudyReport) -> String {
+    let rows = report.rows.len();
+    let Some(Summary { median_abs_error, max_abs_error, held, .. }) = report.summary else {
+        let done = report.rows.iter().map(|row| row.point).collect::<std::collections::BTreeSet<_>>();
+        return format!("{rows} rows, {} of {} points", done.len(), report.points);
+    };
+    let percent = |fraction: f64| format!("{:.1} %", fraction * 100.0);
+    let mut out = format!(
+        "{rows} rows: median absolute error {}, largest {}",
+        percent(median_abs_error),
+        percent(max_abs_error)
+    );
+    if let Some(allowed) = report.allowed {
+        let verdict = if held { "held" } else { "missed" };
+        out += &format!(
+            "; allowed {} and {}: {verdict}",
+            percent(allowed.median_abs_error),
+            percent(allowed.max_abs_error)
+        );
+    }
+    out
+}
