@@ -208,8 +208,7 @@ impl Exerciser {
         let Some(job) = self.jobs.pop_front() else { return };
         let lap = Lap { began: at, done: at, succeeded: true };
         let (engine, left) = (0, job.len_bytes);
-        self.slots[slot] =
-            Some(Slot { job, lap, reading: false, left, engine, spent: Span::ZERO });
+        self.slots[slot] = Some(Slot { job, lap, reading: false, left, engine, spent: Span::ZERO });
         self.events.at(at + self.issue_time(job.way), Event::Issue(slot));
     }
 

@@ -60,7 +60,8 @@ fn merge(paths: &[PathBuf]) -> Result<StudyReport, Failure> {
 
 fn read(path: &Path) -> Result<StudyReport, InputError> {
     let refuse = |why: String| InputError::whole(path.display(), why);
-    let text = fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
     let report: StudyReport = serde_json::from_str(&text)
         .map_err(|error| refuse(format!("is no report of a study: {error}")))?;
     if report.schema != study::report::SCHEMA {

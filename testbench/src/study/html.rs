@@ -37,7 +37,8 @@ pub fn page(report: &StudyReport) -> String {
     let _ = writeln!(out, "<h2>Rows</h2>\n<pre>{}</pre>", escaped(&table(report)));
     let _ = writeln!(out, "<h2>Values</h2>\n<p>Preset {}.</p>\n<table>", escaped(&report.preset));
     for (key, quantity) in &report.values {
-        let (key, unit, source) = (escaped(key), escaped(&quantity.unit), escaped(&quantity.source));
+        let (key, unit, source) =
+            (escaped(key), escaped(&quantity.unit), escaped(&quantity.source));
         let value = quantity.value;
         let _ = writeln!(out, "<tr><td>{key}</td><td>{value} {unit}</td><td>{source}</td></tr>");
     }
@@ -54,7 +55,9 @@ fn plots(report: &StudyReport) -> BTreeMap<String, BTreeMap<String, Line>> {
     for row in &report.rows {
         for (quantity, value, measured) in quantities(row) {
             for axis in report.axes.iter().filter(|axis| axis.values.iter().all(Value::is_number)) {
-                let Some(at) = row.parameters.get(&axis.name).and_then(Value::as_f64) else { continue };
+                let Some(at) = row.parameters.get(&axis.name).and_then(Value::as_f64) else {
+                    continue;
+                };
                 let others = row.parameters.iter().filter(|(name, _)| **name != axis.name);
                 let mut line: Vec<String> =
                     others.map(|(name, value)| format!("{name} {}", shown(Some(value)))).collect();
@@ -137,7 +140,10 @@ fn plot(lines: &BTreeMap<String, Line>) -> String {
     );
     for tick in across.ticks() {
         let (at, bottom) = (x(tick), HEIGHT - MARGIN + 16.0);
-        let _ = writeln!(out, "<text x=\"{at:.1}\" y=\"{bottom}\" text-anchor=\"middle\">{tick:.0}</text>");
+        let _ = writeln!(
+            out,
+            "<text x=\"{at:.1}\" y=\"{bottom}\" text-anchor=\"middle\">{tick:.0}</text>"
+        );
     }
     for tick in up.ticks() {
         let (at, end) = (y(tick), WIDTH - MARGIN);
@@ -160,11 +166,15 @@ fn plot(lines: &BTreeMap<String, Line>) -> String {
         );
         for (at, measured) in line.iter().filter_map(|point| Some((point.0, point.2?))) {
             let (at, measured) = (x(at), y(measured));
-            let _ = writeln!(out, "<circle cx=\"{at:.1}\" cy=\"{measured:.1}\" r=\"2.5\" fill=\"{colour}\"/>");
+            let _ = writeln!(
+                out,
+                "<circle cx=\"{at:.1}\" cy=\"{measured:.1}\" r=\"2.5\" fill=\"{colour}\"/>"
+            );
         }
         let legend = HEIGHT + 18.0 * nth as f64;
         let name = escaped(name);
-        let _ = writeln!(out, "<text x=\"{MARGIN}\" y=\"{legend}\" fill=\"{colour}\">{name}</text>");
+        let _ =
+            writeln!(out, "<text x=\"{MARGIN}\" y=\"{legend}\" fill=\"{colour}\">{name}</text>");
     }
     out + "</svg>"
 }

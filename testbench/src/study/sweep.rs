@@ -62,7 +62,8 @@ impl Sweep {
         let mut combinations: Vec<Vec<(&str, &toml::Value)>> = vec![Vec::new()];
         for axis in &file.axis {
             if axis.values.is_empty() || combinations.len() * axis.values.len() > MOST_POINTS {
-                let why = format!("{} has no value, or the sweep over {MOST_POINTS} points", axis.key);
+                let why =
+                    format!("{} has no value, or the sweep over {MOST_POINTS} points", axis.key);
                 return Err(source.complain("axis", why));
             }
             combinations = combinations

@@ -10,7 +10,8 @@ use super::report::{Row, StudyReport, Summary};
 #[must_use]
 pub fn table(report: &StudyReport) -> String {
     let names: Vec<&str> = report.axes.iter().map(|axis| axis.name.as_str()).collect();
-    let head: Vec<String> = names.iter().map(|name| (*name).to_owned()).chain(figures_head(report)).collect();
+    let head: Vec<String> =
+        names.iter().map(|name| (*name).to_owned()).chain(figures_head(report)).collect();
     let mut lines = vec![head];
     for row in &report.rows {
         let parameters = names.iter().map(|name| shown(row.parameters.get(*name)));
@@ -22,7 +23,10 @@ pub fn table(report: &StudyReport) -> String {
     }
     out += &format!("\n{}\n", conclusion(report));
     for violation in report.violations.iter().take(20) {
-        out += &format!("violated: {} in {}: {}\n", violation.rule, violation.result, violation.message);
+        out += &format!(
+            "violated: {} in {}: {}\n",
+            violation.rule, violation.result, violation.message
+        );
     }
     out
 }
@@ -78,7 +82,11 @@ fn aligned(lines: &[Vec<String>], left: usize) -> String {
     for line in lines {
         for (column, text) in line.iter().enumerate() {
             let width = widths[&column];
-            out += &if column < left { format!("{text:<width$}  ") } else { format!("{text:>width$}  ") };
+            out += &if column < left {
+                format!("{text:<width$}  ")
+            } else {
+                format!("{text:>width$}  ")
+            };
         }
         out.truncate(out.trim_end().len());
         out.push('\n');
@@ -90,7 +98,8 @@ fn aligned(lines: &[Vec<String>], left: usize) -> String {
 fn conclusion(report: &StudyReport) -> String {
     let rows = report.rows.len();
     let Some(Summary { median_abs_error, max_abs_error, held, .. }) = report.summary else {
-        let done = report.rows.iter().map(|row| row.point).collect::<std::collections::BTreeSet<_>>();
+        let done =
+            report.rows.iter().map(|row| row.point).collect::<std::collections::BTreeSet<_>>();
         return format!("{rows} rows, {} of {} points", done.len(), report.points);
     };
     let percent = |fraction: f64| format!("{:.1} %", fraction * 100.0);

@@ -23,7 +23,10 @@ impl PcieBench {
         let simulated = simulate(self, measurement)?;
         let row = Row {
             point,
-            parameters: AXES.iter().map(|name| ((*name).to_owned(), value(measurement, name))).collect(),
+            parameters: AXES
+                .iter()
+                .map(|name| ((*name).to_owned(), value(measurement, name)))
+                .collect(),
             unit: Some(if measurement.test.is_bandwidth() { "Gbit/s" } else { "ns" }.to_owned()),
             simulated: Some(simulated),
             measured: Some(measurement.value),

@@ -117,7 +117,8 @@ impl fmt::Display for Measurement {
 /// [`InputError`] with file and line.
 pub fn read(source: &Source) -> Result<Vec<Measurement>, InputError> {
     let mut lines = source.text().lines().enumerate();
-    let head: Vec<&str> = lines.next().map(|(_, head)| head.split(',').collect()).unwrap_or_default();
+    let head: Vec<&str> =
+        lines.next().map(|(_, head)| head.split(',').collect()).unwrap_or_default();
     let mut rows = Vec::new();
     for (number, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let complain = |column: &str, why: String| InputError {
@@ -153,7 +154,10 @@ fn row(
         ($kind:ident, $column:literal) => {{
             let text = text($column)?;
             $kind::of(text).ok_or_else(|| {
-                complain($column, format!("`{text}` is unknown; there are: {}", $kind::NAMES.join(", ")))
+                complain(
+                    $column,
+                    format!("`{text}` is unknown; there are: {}", $kind::NAMES.join(", ")),
+                )
             })?
         }};
     }
@@ -173,7 +177,9 @@ fn row(
     if row.size == 0 || row.size > 4096 || row.offset > 4096 - row.size {
         return Err(complain("size_B", "an access is 1 to 4096 bytes, within one page".into()));
     }
-    if row.window < u32::from(row.size) + u32::from(row.offset) || row.window > super::file::LARGEST_WINDOW {
+    if row.window < u32::from(row.size) + u32::from(row.offset)
+        || row.window > super::file::LARGEST_WINDOW
+    {
         return Err(complain("window_B", "a window holds an access, and is at most 64 MiB".into()));
     }
     if row.value == 0.0 {

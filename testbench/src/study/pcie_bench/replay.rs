@@ -176,7 +176,8 @@ fn prepare(llc: &mut Llc, state: State, window: u32, seed: u64) {
 }
 
 fn jobs(study: &PcieBench, row: &Measurement, bus: u64) -> Vec<Job> {
-    let count = if row.test.is_bandwidth() { study.accesses.bandwidth } else { study.accesses.latency };
+    let count =
+        if row.test.is_bandwidth() { study.accesses.bandwidth } else { study.accesses.latency };
     let way = match row.test {
         Test::LatCmdRead | Test::LatCmdWriteRead => Way::Command,
         _ => Way::Bulk,
