@@ -278,7 +278,7 @@ impl<T: Tap> Machine<T> {
         }
         if was_full && self.root.has_room() {
             self.take_upstream();
-            if self.link.upstream_waits() {
+            if self.link.waits(Direction::Upstream) {
                 self.pump(Direction::Upstream);
             }
         }

@@ -1,1 +1,123 @@
+//! Laws of studies.
 
+use std::path::Path;
+
+use super::*;
+use crate::bench;
+
+fn studies(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("studies").join(name)
+}
+
+fn whole(name: &str) -> StudyReport {
+    let study = Study::load(&studies(name)).unwrap();
+    study.run(Shard::WHOLE, 2, &bench::run, &mut || ()).unwrap()
+}
+
+/// The fit of the preset `haswell-e5-gen3x8` to pcie-bench, as `studies/pcie-bench.toml` allows.
+#[test]
+fn the_simulated_haswell_agrees_with_the_measured_one() {
+    let report = whole("pcie-bench.toml");
+    let summary = report.summary.unwrap();
+    assert_eq!(summary.rows, 288);
+    assert!(summary.median_abs_error <= 0.03 && summary.max_abs_error <= 0.10, "{summary:?}");
+    assert!(report.all_held());
+    let page = html::page(&report);
+    assert!(page.contains("<svg") && !page.contains("http"), "nothing is loaded from elsewhere");
+}
+
+fn small_sweep(folder: &Path) -> Study {
+    let text = "name = \"t\"\nkind = \"sweep\"\nscenario = \"s.toml\"\n\
+        [[axis]]\nkey = \"link.width\"\nvalues = [1, 8]\n\
+        [[axis]]\nkey = \"timing.set.link.propagation\"\n\
+        values = [{ value = 0, unit = \"ns\", source = \"swept\" }, { value = 500, unit = \"ns\", source = \"swept\" }]\n";
+    std::fs::write(folder.join("t.toml"), text).unwrap();
+    let speed = include_str!("../../scenarios/speed.toml");
+    let scenario: toml::Table = speed.parse().unwrap();
+    let mut scenario = scenario;
+    scenario["net"]["synthetic"]["packets"] = toml::Value::Integer(40);
+    std::fs::write(folder.join("s.toml"), scenario.to_string()).unwrap();
+    Study::load(&folder.join("t.toml")).unwrap()
+}
+
+#[test]
+fn merged_shards_are_the_whole_byte_for_byte_in_whatever_order_they_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = small_sweep(folder.path());
+    assert_eq!(study.points(), 4);
+    let run = |shard| study.run(shard, 2, &bench::run, &mut || ()).unwrap();
+    let text = |report: &StudyReport| report.to_text().unwrap();
+    let saved = |shard: &str| {
+        let report = run(shard.parse().unwrap());
+        serde_json::from_str::<StudyReport>(&text(&report)).unwrap()
+    };
+    let merged = StudyReport::merge(vec![saved("3/3"), saved("1/3"), saved("2/3")]).unwrap();
+    assert_eq!(text(&merged), text(&run(Shard::WHOLE)));
+}
+
+#[test]
+fn a_sweep_changes_what_its_axes_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = small_sweep(folder.path());
+    let report = study.run(Shard::WHOLE, 1, &bench::run, &mut || ()).unwrap();
+    let p50: Vec<u64> =
+        report.rows.iter().map(|row| row.run.as_ref().unwrap().latency_ns.p50).collect();
+    assert!(p50[1] > p50[0] && p50[3] > p50[2] && p50[0] > p50[2], "{p50:?}");
+}
+
+#[test]
+fn reports_that_are_not_the_shards_of_one_study_are_not_merged() {
+    use super::report::MergeError::{Different, Missing, Nothing, Twice};
+    let folder = tempfile::tempdir().unwrap();
+    let study = small_sweep(folder.path());
+    let first = study.run("1/2".parse().unwrap(), 1, &bench::run, &mut || ()).unwrap();
+    let other = StudyReport { study: "u".to_owned(), ..first.clone() };
+    assert_eq!(StudyReport::merge(vec![]), Err(Nothing));
+    assert_eq!(StudyReport::merge(vec![first.clone(), other]), Err(Different { nth: 2 }));
+    assert_eq!(StudyReport::merge(vec![first.clone(), first.clone()]), Err(Twice { point: 0 }));
+    assert_eq!(StudyReport::merge(vec![first]), Err(Missing { point: 1, points: 4 }));
+}
+
+#[test]
+fn a_shard_is_the_nth_of_so_many() {
+    assert_eq!("2/3".parse::<Shard>().unwrap().points(8).collect::<Vec<_>>(), [1, 4, 7]);
+    for wrong in ["0/3", "4/3", "1", "1/0", "a/b", ""] {
+        assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_study_that_misses_its_thresholds_says_so() {
+    let Study::PcieBench(mut study) = Study::load(&studies("pcie-bench.toml")).unwrap() else {
+        panic!("it is a replay")
+    };
+    study.rows.truncate(2);
+    study.rows[0].value *= 2.0;
+    let report = Study::PcieBench(study).run(Shard::WHOLE, 1, &bench::run, &mut || ()).unwrap();
+    assert!(!report.all_held() && table(&report).contains("missed"));
+}
+
+#[test]
+fn a_mistake_in_a_study_is_told_with_file_line_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    let good = std::fs::read_to_string(studies("pcie-bench.toml")).unwrap();
+    let data = studies("data").display().to_string();
+    let good = good.replace("\"data/", &format!("\"{data}/"));
+    let cases = [
+        ("kind = \"pcie-bench\"", "kind = \"x\"", "kind: unknown kind `x`"),
+        ("command_issue", "comand_issue", "exerciser.command_issue: this value is missing"),
+        ("mps = 256", "mps = 300", "link.mps: a power of two"),
+        ("latency_by_size", "latency_by_sise", "cannot be read"),
+        (
+            "at_once =",
+            "more = { value = 1, unit = \"ns\", source = \"x\" }\nat_once =",
+            "exerciser.more: unknown",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        std::fs::write(&path, good.replacen(from, to, 1)).unwrap();
+        let error = Study::load(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -104,7 +104,10 @@ impl Replay {
         self.card.borrow_mut().load(jobs, at_once, starts);
         // Any access gives the card a turn, in which it looks at its jobs.
         self.machine.config_read(self.function, header::VENDOR_ID, Width::W16);
-        self.machine.settle(self.machine.now() + PATIENCE);
+        let deadline = self.machine.now() + PATIENCE;
+        while !self.card.borrow().is_done() && self.machine.now() < deadline {
+            self.machine.run_until(self.machine.now() + Span::from_us(100));
+        }
         let card = self.card.borrow();
         let laps = card.laps();
         if laps.len() != all || card.unexpected() != 0 || laps.iter().any(|lap| !lap.succeeded) {
