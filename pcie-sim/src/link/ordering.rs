@@ -96,12 +96,17 @@ impl Facts {
             FlowClass::NonPosted => Kind::Read,
         };
         let none = Attributes::default();
-        let (sender, attributes, transaction) = match tlp {
+        let (sender, attributes, transaction) = match tlp.plain() {
             Tlp::MemRead(read) => (read.requester, read.attributes, None),
             Tlp::MemWrite(write) => (write.requester, write.attributes, None),
             Tlp::ConfigRead(read) => (read.requester, none, None),
             Tlp::ConfigWrite(write) => (write.requester, none, None),
             Tlp::Message(message) => (message.requester, message.attributes, None),
+            Tlp::IoRead(read) => (read.requester, none, None),
+            Tlp::IoWrite(write) => (write.requester, none, None),
+            Tlp::Atomic(atomic) => (atomic.requester, atomic.attributes, None),
+            // What is plain is not extended.
+            Tlp::Extended(_) => (Bdf::default(), none, None),
             Tlp::Completion(answer) => {
                 (answer.completer, answer.attributes, Some((answer.requester, answer.tag)))
             }
