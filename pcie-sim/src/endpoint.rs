@@ -15,6 +15,7 @@ use std::rc::Rc;
 use crate::link::aside::{LinkEvent, Transmission};
 use crate::link::credits::Credits;
 use crate::link::dllp::Dllp;
+use crate::spec::aer::Error;
 use crate::time::Instant;
 use crate::tlp::{FlowClass, Tlp};
 
@@ -31,6 +32,17 @@ pub trait Port {
     fn send(&mut self, tlp: Tlp);
 }
 
+/// What is put back, and what is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ResetKind {
+    /// Function level reset: asked for in Device Control. PCIe 5.0 §6.6.2.
+    FunctionLevel,
+    /// The way from D3hot to D0 of a function without No_Soft_Reset. PCIe 5.0 §5.3.1.4.
+    Soft,
+    /// Hot reset: asked for in the bridge's control register, and told by the link. PCIe 5.0 §6.6.1.
+    Hot,
+}
+
 /// A card: TLPs in, TLPs out, and when it next wants to act.
 ///
 /// The bench calls [`Endpoint::advance`] when a TLP has arrived, when a credit came back, and at
@@ -45,6 +57,19 @@ pub trait Endpoint {
     /// The data link layer has found something at the card's end of the link, or the link is gone.
     fn link_event(&mut self, event: &LinkEvent) {
         let _ = event;
+    }
+
+    /// The link comes out of a hot reset: all that was under way is gone, on either side of it.
+    ///
+    /// The resets that a function is asked for by its own registers are its own affair.
+    fn hot_reset(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// The card's side of the link, or whoever stands in for it, has detected an error; `tlp` is the one
+    /// that it was found in, if it was found in one and its header is to be trusted.
+    fn link_error(&mut self, now: Instant, error: Error, tlp: Option<&Tlp>) {
+        let _ = (now, error, tlp);
     }
 
     /// Whether its requests reach memory untranslated although an IOMMU is in the way.
@@ -66,6 +91,14 @@ impl<E: Endpoint + ?Sized> Endpoint for Box<E> {
         (**self).next_wake()
     }
 
+    fn hot_reset(&mut self, now: Instant) {
+        (**self).hot_reset(now);
+    }
+
+    fn link_error(&mut self, now: Instant, error: Error, tlp: Option<&Tlp>) {
+        (**self).link_error(now, error, tlp);
+    }
+
     fn bypasses_translation(&self) -> bool {
         (**self).bypasses_translation()
     }
@@ -85,6 +118,14 @@ impl<E: Endpoint> Endpoint for Rc<RefCell<E>> {
 
     fn next_wake(&self) -> Option<Instant> {
         self.borrow().next_wake()
+    }
+
+    fn hot_reset(&mut self, now: Instant) {
+        self.borrow_mut().hot_reset(now);
+    }
+
+    fn link_error(&mut self, now: Instant, error: Error, tlp: Option<&Tlp>) {
+        self.borrow_mut().link_error(now, error, tlp);
     }
 
     fn bypasses_translation(&self) -> bool {

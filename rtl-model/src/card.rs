@@ -1,20 +1,24 @@
 //! The card: power on, the flow of events, reset.
 
 mod bus;
+mod errors;
 mod extended;
 pub(crate) mod mmio;
+mod reset;
 mod work;
 
 use pcie_sim::address::Bdf;
-use pcie_sim::endpoint::{Endpoint, Port};
+use pcie_sim::endpoint::{Endpoint, Port, ResetKind};
+use pcie_sim::spec::aer::Error;
 use pcie_sim::spec::virtio_pci::isr;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::Tlp;
 
 use self::mmio::Front;
 
+use crate::aer::Role;
 use crate::config::{AddressPolicy, CardConfig, CardError};
-use crate::config_space::{ConfigSpace, Settings};
+use crate::config_space::{ConfigSpace, Settings, Timeout};
 use crate::device::Device;
 use crate::dma::tags::Arrival;
 use crate::dma::{Cause, Dma, Event, Limits};
@@ -44,6 +48,8 @@ pub struct CardCounters {
     pub discarded_completions: u64,
     /// Requests of the host that were answered as unsupported, or dropped if posted.
     pub unsupported_requests: u64,
+    /// Resets that were not asked for by virtio's own register.
+    pub resets: u64,
     /// Packets lost because no more could wait for a receive buffer.
     pub packets_dropped_full: u64,
     /// Packets lost because they were not packets, longer than the MTU or the receive buffer, or could
@@ -74,6 +80,8 @@ pub struct Card {
     /// The device configuration has changed and the driver has not been told.
     config_news: bool,
     wake: Option<Instant>,
+    /// The reset that the card comes out of is over then.
+    awake: Instant,
 }
 
 impl Card {
@@ -94,6 +102,7 @@ impl Card {
         let memory = CardMemory::new(memory_bytes, bounce);
         let mut dma = Dma::new(config.timing, memory, reads_in_flight);
         dma.mischief = Mischief::new(&config.malice, identity.queues);
+        dma.set_timeout(Some(dma.timing.completion_timeout));
         Ok(Self {
             settings: space.settings(),
             space,
@@ -111,6 +120,7 @@ impl Card {
             front: None,
             config_news: false,
             wake: None,
+            awake: Instant::ZERO,
         })
     }
 
@@ -174,7 +184,7 @@ impl Card {
     }
 
     fn end_reset_when_quiet(&mut self) {
-        if self.registers.resetting() && self.dma.tags.in_flight() == 0 {
+        if self.registers.resetting() && self.dma.tags.pending() == 0 {
             self.registers.end_reset();
         }
     }
@@ -187,7 +197,12 @@ impl Card {
         }
         self.settings = settings;
         self.dma.memory.place(settings.bars[2]);
-        self.dma.tags.set_extended(settings.extended_tag);
+        self.dma.tags.set_bits(settings.tag_bits);
+        self.dma.set_timeout(match settings.timeout {
+            Timeout::Never => None,
+            Timeout::AsBuilt => Some(self.dma.timing.completion_timeout),
+            Timeout::After(span) => Some(span),
+        });
         self.dma.limits = Limits {
             bus_master: settings.bus_master,
             payload_max: settings.payload_max,
@@ -220,22 +235,19 @@ impl Card {
     }
 
     fn receive(&mut self, now: Instant, tlp: Tlp) {
+        if now < self.awake {
+            return self.receive_in_reset(now, tlp);
+        }
+        if self.is_too_long(&tlp) {
+            return self.detect(now, Error::MalformedTlp, Role::Sole, Some(&tlp));
+        }
         match tlp {
-            Tlp::Completion(completion) => {
-                let ours = completion.requester == self.dma.limits.id;
-                let arrival =
-                    if ours { self.dma.tags.complete(&completion) } else { Arrival::Unexpected };
-                if matches!(arrival, Arrival::Failed { .. }) {
-                    self.counters.failed_reads += 1;
-                }
-                self.arrived(now, arrival, &completion.data);
-            }
+            Tlp::Completion(completion) => self.completion(now, completion),
             Tlp::MemRead(read) => self.memory_read(now, &read),
             Tlp::MemWrite(write) => self.memory_write(now, &write),
             Tlp::ConfigRead(read) => self.config_read(now, &read),
             Tlp::ConfigWrite(write) => self.config_write(now, &write),
-            // Power and slot messages need no action on a card like this.
-            Tlp::Message(_) => {}
+            Tlp::Message(message) => self.message(now, message),
             Tlp::IoRead(_) | Tlp::IoWrite(_) | Tlp::Atomic(_) => self.not_served(now, &tlp),
             Tlp::Extended(extended) => self.receive_extended(now, extended),
         }
@@ -259,6 +271,10 @@ impl Endpoint for Card {
             while self.happen(now) {}
             while let Some(arrival) = self.dma.tags.take_timeout(now) {
                 self.counters.timeouts += 1;
+                // What nobody waits for is not missed.
+                if arrival != Arrival::Discarded {
+                    self.detect(now, Error::CompletionTimeout, Role::Sole, None);
+                }
                 self.arrived(now, arrival, &[]);
             }
             while let Some(tlp) = port.receive() {
@@ -276,6 +292,16 @@ impl Endpoint for Card {
 
     fn next_wake(&self) -> Option<Instant> {
         self.wake
+    }
+
+    fn hot_reset(&mut self, now: Instant) {
+        self.reset(now, ResetKind::Hot);
+        self.wake = None;
+    }
+
+    fn link_error(&mut self, now: Instant, error: Error, tlp: Option<&Tlp>) {
+        self.detect(now, error, Role::Sole, tlp);
+        self.wake = Some(now);
     }
 
     fn bypasses_translation(&self) -> bool {

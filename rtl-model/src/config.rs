@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 use pcie_sim::spec::features;
-use pcie_sim::spec::virtio_pci::bounce;
+use pcie_sim::spec::virtio_pci::{VENDOR_ID, bounce};
 use pcie_sim::spec::virtq::MAX_SIZE;
 use pcie_sim::time::Span;
 
@@ -40,7 +40,8 @@ pub struct CardConfig {
     pub swiotlb: Option<SwiotlbConfig>,
     /// Refuse FEATURES_OK whatever the driver accepts.
     pub refuse_features_ok: bool,
-    /// Reads on the link that may be unanswered at a time, all queues together: 1 to 256.
+    /// Reads on the link that may be unanswered at a time, all queues together: 1 to 768, the tags of 10
+    /// bits; where software does not enable those, no more than 256.
     pub reads_in_flight: u16,
     /// Ring entries, and descriptors, that one read may ask for: 1 or more.
     pub descriptor_prefetch: u16,
@@ -57,10 +58,26 @@ pub struct CardConfig {
     pub link_generation: u8,
     /// What the link capabilities say: lanes, 1 to 16.
     pub link_lanes: u8,
+    /// The vendor data capability; `None` for a card without.
+    pub vendor_data: Option<VendorData>,
+    /// Device Serial Number, an EUI-64.
+    pub serial_number: u64,
+    /// No_Soft_Reset: the way from D3hot to D0 leaves everything as it was.
+    pub no_soft_reset: bool,
     /// What the card does on purpose that no card may do; nothing for an honest one.
     pub malice: Vec<Malice>,
     /// Latencies.
     pub timing: CardTiming,
+}
+
+/// The vendor data capability of virtio: what a vendor wants to be seen when somebody debugs. Virtio 1.4,
+/// "Vendor data capability".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VendorData {
+    /// Whose data these are: an id that the PCI-SIG gave out, and not virtio's own (PCI-VND-DEV-03).
+    pub vendor_id: u16,
+    /// What they say.
+    pub data: [u8; 2],
 }
 
 /// What a card takes the addresses for that it is handed. PLATFORMS.md asks each of each machine.
@@ -218,6 +235,9 @@ impl CardConfig {
             request_bytes_max: 16 << 20,
             link_generation: 3,
             link_lanes: 8,
+            vendor_data: Some(VendorData::MODEL),
+            serial_number: 0x0200_00ff_fe00_0001,
+            no_soft_reset: false,
             malice: Vec::new(),
             timing: CardTiming::default(),
         }
@@ -262,8 +282,11 @@ impl CardConfig {
         if let Some(swiotlb) = self.swiotlb {
             swiotlb.check(memory)?;
         }
+        if let Some(VendorData { vendor_id: VENDOR_ID, .. }) = self.vendor_data {
+            return Err(range("vendor_data.vendor_id", VENDOR_ID, "another than virtio's"));
+        }
         within("msix_vectors", self.msix_vectors, 1, 2048, "1 to 2,048")?;
-        within("reads_in_flight", self.reads_in_flight, 1, 256, "1 to 256")?;
+        within("reads_in_flight", self.reads_in_flight, 1, 768, "1 to 768")?;
         within("descriptor_prefetch", self.descriptor_prefetch, 1, 4096, "1 to 4,096")?;
         within("completion_batch", self.completion_batch, 1, 4096, "1 to 4,096")?;
         within("contexts", self.contexts, 1, 4096, "1 to 4,096")?;
@@ -283,6 +306,11 @@ impl CardConfig {
         within("timing.clock (ps)", timing.clock.as_ps(), 1, 1_000_000_000, "1 ps to 1 ms")?;
         within("timing.datapath_bytes", timing.datapath_bytes, 1, 4096, "1 to 4,096")
     }
+}
+
+impl VendorData {
+    /// The model's own: a vendor id under which emulated parts are known, and the layout's version.
+    pub const MODEL: Self = Self { vendor_id: 0x1b36, data: [1, 0] };
 }
 
 impl SwiotlbConfig {

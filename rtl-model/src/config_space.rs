@@ -1,32 +1,83 @@
-//! PCI configuration space: 4 KiB of bytes, with a mask that says which bits software may change.
+//! PCI configuration space: 4 KiB of bytes, with masks that say which bits software may change and which
+//! of them a reset leaves alone.
 //!
-//! What a write means to the rest of the card is read back out by [`ConfigSpace::settings`].
-//! Left out: extended capabilities (the list at 0x100 is empty), function level reset, INTx.
+//! | room | its job |
+//! |---|---|
+//! | `build` | where each capability lies and what it says |
+//! | `access` | what software may do with each bit: one table |
+//!
+//! What a write means to the rest of the card is read back out by [`ConfigSpace::settings`]; errors are
+//! recorded by [`crate::aer`]. Left out: INTx, ASPM, wake-up events (PME), the extended capabilities of
+//! the physical layer.
 
-use pcie_sim::spec::pci::{bar, cap_id, command, express, header, msix, status};
-use pcie_sim::spec::virtio_pci::{CAP_VENDOR, DEVICE_ID_BASE, VENDOR_ID, bounce, cap, cfg_type};
+mod access;
+mod build;
+
+use pcie_sim::endpoint::ResetKind;
+use pcie_sim::spec::pci::{bar, command, express, header, msix, power, status};
+use pcie_sim::spec::virtio_pci::cap;
+use pcie_sim::time::Span;
 
 use crate::config::CardConfig;
-use crate::layout;
-use crate::msix::Msix;
 
 /// Bytes of a PCI Express function's configuration space.
-pub(crate) const BYTES: usize = 4096;
+pub(crate) const BYTES: usize = header::SPACE_BYTES as usize;
 /// The largest payload that the card can send or take, in bytes: the largest there is, so that the slot
 /// alone decides.
 const PAYLOAD_SUPPORTED: u16 = 4096;
-/// Device Status bit 5: reads are unanswered.
-const TRANSACTIONS_PENDING: u8 = 1 << 5;
-/// Device Status bit 3: an unsupported request came.
-const UNSUPPORTED_DETECTED: u8 = 1 << 3;
 
 /// The bytes, and what may be done to each bit.
 #[derive(Debug)]
 pub(crate) struct ConfigSpace {
     bytes: Box<[u8; BYTES]>,
+    /// As built: what power-on leaves.
+    initial: Box<[u8; BYTES]>,
     writable: Box<[u8; BYTES]>,
     /// Bits that a written one clears.
     clearable: Box<[u8; BYTES]>,
+    /// Bits that every reset but power-on keeps.
+    sticky: Box<[u8; BYTES]>,
+    /// Bits that only a reset of the link puts back.
+    of_link: Box<[u8; BYTES]>,
+    /// Where the capabilities are that the card itself uses.
+    pub(crate) at: Places,
+}
+
+/// Where capabilities begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Places {
+    /// PCI Express.
+    pub(crate) express: u16,
+    /// MSI-X.
+    pub(crate) msix: u16,
+    /// PCI configuration access.
+    pub(crate) window: u16,
+    /// Power management.
+    pub(crate) power: u16,
+    /// Advanced error reporting.
+    pub(crate) aer: u16,
+}
+
+/// How many bits a tag may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TagBits {
+    /// 5.
+    Five,
+    /// 8: Extended Tag Field Enable.
+    Eight,
+    /// 10: 10-Bit Tag Requester Enable.
+    Ten,
+}
+
+/// How long a request may stay unanswered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timeout {
+    /// For ever.
+    Never,
+    /// As the card is built: Completion Timeout Value 0.
+    AsBuilt,
+    /// This long.
+    After(Span),
 }
 
 /// What software has set, as far as the rest of the card must know.
@@ -42,8 +93,10 @@ pub(crate) struct Settings {
     pub(crate) payload_max: u16,
     /// Max_Read_Request_Size, bytes.
     pub(crate) read_max: u16,
-    /// Tags of 8 bits may be used.
-    pub(crate) extended_tag: bool,
+    /// Width of tags.
+    pub(crate) tag_bits: TagBits,
+    /// Completion timeout.
+    pub(crate) timeout: Timeout,
     /// MSI-X Enable.
     pub(crate) msix_enabled: bool,
     /// MSI-X Function Mask.
@@ -62,154 +115,18 @@ pub(crate) struct Window {
 }
 
 impl ConfigSpace {
-    /// The configuration space of a card with `queues` queues and `device_bytes` of device configuration.
+    /// The configuration space of a card that is `identity`, as power-on leaves it.
     pub(crate) fn new(config: &CardConfig, identity: &Identity) -> Self {
-        let mut space = Self {
-            bytes: Box::new([0; BYTES]),
-            writable: Box::new([0; BYTES]),
-            clearable: Box::new([0; BYTES]),
-        };
-        space.header(identity);
-        space.bars(config);
-        space.express(config);
-        space.msix(config.msix_vectors);
-        space.virtio(config, identity);
-        space.power(config.memory_bytes != 0);
-        space
+        build::build(config, identity)
     }
 
-    fn header(&mut self, identity: &Identity) {
-        self.put(header::VENDOR_ID, &VENDOR_ID.to_le_bytes());
-        self.put(header::DEVICE_ID, &(DEVICE_ID_BASE + identity.device_type).to_le_bytes());
-        let commands = command::MEMORY_SPACE
-            | command::BUS_MASTER
-            | command::SERR
-            | command::INTX_DISABLE
-            | 1 << 6;
-        self.allow(header::COMMAND, &commands.to_le_bytes());
-        self.put(header::STATUS, &status::CAPABILITIES.to_le_bytes());
-        // Status bits 15:11 and 8 report errors and are cleared by writing ones.
-        self.clearable[usize::from(header::STATUS) + 1] = 0xf9;
-        self.put(header::REVISION_ID, &[1]);
-        self.put(header::CLASS_CODE, &identity.class_code.to_le_bytes()[..3]);
-        self.allow(header::CACHE_LINE_SIZE, &[0xff]);
-        self.put(header::SUBSYSTEM_VENDOR_ID, &VENDOR_ID.to_le_bytes());
-        self.put(header::SUBSYSTEM_ID, &(0x40 + identity.device_type).to_le_bytes());
-        self.put(header::CAPABILITIES, &[layout::CAP_EXPRESS as u8]);
-        self.allow(0x3c, &[0xff]);
-    }
-
-    fn bars(&mut self, config: &CardConfig) {
-        self.allow(header::BAR0, &(!(layout::REGISTERS_BYTES - 1)).to_le_bytes());
-        self.allow(header::BAR0 + 4, &(!(Msix::bar_bytes(config.msix_vectors) - 1)).to_le_bytes());
-        if config.memory_bytes != 0 {
-            self.put(header::BAR0 + 8, &(bar::MEMORY_64 | bar::PREFETCHABLE).to_le_bytes());
-            self.allow(header::BAR0 + 8, &(!(config.memory_bytes - 1)).to_le_bytes());
+    /// Puts back what a reset of this kind does not leave alone.
+    pub(crate) fn reset(&mut self, kind: ResetKind) {
+        for at in 0..BYTES {
+            let of_link = if kind == ResetKind::Hot { 0 } else { self.of_link[at] };
+            let kept = self.sticky[at] | of_link;
+            self.bytes[at] = self.bytes[at] & kept | self.initial[at] & !kept;
         }
-    }
-
-    fn express(&mut self, config: &CardConfig) {
-        let at = layout::CAP_EXPRESS;
-        self.put(at, &[cap_id::PCI_EXPRESS, layout::CAP_MSIX as u8]);
-        let kind = 2 | u16::from(express::TYPE_ENDPOINT) << 4;
-        self.put(at + express::CAPABILITIES, &kind.to_le_bytes());
-        // Extended tags supported (bit 5), role-based error reporting (bit 15).
-        let device = u32::from(express::size_code(PAYLOAD_SUPPORTED)) | 1 << 5 | 1 << 15;
-        self.put(at + express::DEVICE_CAPABILITIES, &device.to_le_bytes());
-        // PCIe 5.0 §7.5.3.4 defaults: relaxed ordering and no snoop allowed, payload 128, reads 512.
-        let control = express::CONTROL_RELAXED_ORDERING
-            | express::CONTROL_EXTENDED_TAG
-            | express::CONTROL_NO_SNOOP
-            | express::size_code(512) << 12;
-        self.put(at + express::DEVICE_CONTROL, &control.to_le_bytes());
-        self.allow(at + express::DEVICE_CONTROL, &(0x79ff_u16 & !(1 << 9)).to_le_bytes());
-        self.clearable[usize::from(at + express::DEVICE_STATUS)] = 0x0f;
-        let link = u32::from(config.link_generation) | u32::from(config.link_lanes) << 4;
-        self.put(at + express::LINK_CAPABILITIES, &link.to_le_bytes());
-        self.put(at + express::LINK_STATUS, &(link as u16).to_le_bytes());
-        // Read Completion Boundary, common clock, extended synch.
-        self.allow(at + express::LINK_CONTROL, &0x00c8_u16.to_le_bytes());
-        // Completion Timeout Disable supported.
-        self.put(at + express::DEVICE_CAPABILITIES_2, &(1_u32 << 4).to_le_bytes());
-        self.allow(at + express::DEVICE_CONTROL_2, &(1_u16 << 4).to_le_bytes());
-        let speeds = ((1_u32 << config.link_generation) - 1) << 1;
-        self.put(at + 0x2c, &speeds.to_le_bytes());
-        self.put(at + express::LINK_CONTROL_2, &[config.link_generation]);
-        self.allow(at + express::LINK_CONTROL_2, &[0x0f]);
-    }
-
-    fn msix(&mut self, vectors: u16) {
-        let at = layout::CAP_MSIX;
-        self.put(at, &[cap_id::MSIX, layout::CAP_COMMON as u8]);
-        self.put(at + msix::CONTROL, &(vectors - 1).to_le_bytes());
-        let control = msix::CONTROL_ENABLE | msix::CONTROL_FUNCTION_MASK;
-        self.allow(at + msix::CONTROL, &control.to_le_bytes());
-        self.put(at + msix::TABLE, &1_u32.to_le_bytes());
-        self.put(at + msix::PBA, &(Msix::pending_offset(vectors) | 1).to_le_bytes());
-    }
-
-    fn virtio(&mut self, config: &CardConfig, identity: &Identity) {
-        let common = u32::from(pcie_sim::spec::virtio_pci::COMMON_CFG_BYTES);
-        let doorbells = u32::from(identity.queues) * layout::NOTIFY_MULTIPLIER;
-        let plain = cap::BYTES;
-        let longer = cap::BYTES_WITH_DATA;
-        self.structure(layout::CAP_COMMON, cfg_type::COMMON, plain, layout::COMMON, common);
-        self.structure(layout::CAP_NOTIFY, cfg_type::NOTIFY, longer, layout::NOTIFY, doorbells);
-        let multiplier = layout::NOTIFY_MULTIPLIER.to_le_bytes();
-        self.put(layout::CAP_NOTIFY + cap::NOTIFY_OFF_MULTIPLIER, &multiplier);
-        self.structure(layout::CAP_ISR, cfg_type::ISR, plain, layout::ISR, 1);
-        let device_bytes = identity.config_bytes as u32;
-        self.structure(layout::CAP_DEVICE, cfg_type::DEVICE, plain, layout::DEVICE, device_bytes);
-        self.structure(layout::CAP_WINDOW, cfg_type::PCI, longer, 0, 0);
-        self.allow(layout::CAP_WINDOW + cap::BAR, &[0xff]);
-        self.allow(layout::CAP_WINDOW + cap::OFFSET, &[0xff; 4]);
-        self.allow(layout::CAP_WINDOW + cap::LENGTH, &[0xff; 4]);
-        self.allow(layout::CAP_WINDOW + cap::PCI_CFG_DATA, &[0xff; 4]);
-        if config.memory_bytes == 0 {
-            return;
-        }
-        let region = match config.swiotlb.filter(|swiotlb| swiotlb.capability) {
-            Some(swiotlb) => (cfg_type::SWIOTLB, swiotlb.offset, swiotlb.bytes),
-            None => (cfg_type::SHARED_MEMORY, 0, config.memory_bytes),
-        };
-        self.region(layout::CAP_SHARED, region);
-    }
-
-    /// A capability for a region of BAR2: type, offset, length.
-    fn region(&mut self, at: u16, (kind, offset, length): (u8, u64, u64)) {
-        self.structure(at, kind, cap::BYTES_64, offset as u32, length as u32);
-        // Either kind has one region, of id 0.
-        self.put(at + cap::BAR, &[2, bounce::ID]);
-        self.put(at + cap::OFFSET_HI, &((offset >> 32) as u32).to_le_bytes());
-        self.put(at + cap::LENGTH_HI, &((length >> 32) as u32).to_le_bytes());
-    }
-
-    /// One virtio capability, linked to the one behind it.
-    fn structure(&mut self, at: u16, kind: u8, len: u8, offset: u32, length: u32) {
-        self.put(at, &[CAP_VENDOR, at as u8 + len, len, kind]);
-        self.put(at + cap::OFFSET, &offset.to_le_bytes());
-        self.put(at + cap::LENGTH, &length.to_le_bytes());
-    }
-
-    fn power(&mut self, shared_memory: bool) {
-        if !shared_memory {
-            self.put(layout::CAP_WINDOW + cap::NEXT, &[layout::CAP_POWER as u8]);
-        }
-        self.put(layout::CAP_POWER, &[cap_id::POWER_MANAGEMENT, 0]);
-        self.put(layout::CAP_POWER + 2, &3_u16.to_le_bytes());
-        // No_Soft_Reset: nothing is lost on the way from D3hot to D0.
-        self.put(layout::CAP_POWER + 4, &[1 << 3]);
-        self.allow(layout::CAP_POWER + 4, &[3]);
-    }
-
-    fn put(&mut self, at: u16, data: &[u8]) {
-        let at = usize::from(at);
-        self.bytes[at..at + data.len()].copy_from_slice(data);
-    }
-
-    fn allow(&mut self, at: u16, mask: &[u8]) {
-        let at = usize::from(at);
-        self.writable[at..at + mask.len()].copy_from_slice(mask);
     }
 
     /// The bytes at `offset`; past the end, zeroes.
@@ -219,8 +136,9 @@ impl ConfigSpace {
         }
     }
 
-    /// Writes what may be written.
-    pub(crate) fn write(&mut self, offset: u16, data: &[u8]) {
+    /// Writes what may be written. The reset that this may ask for is for the caller to carry out.
+    pub(crate) fn write(&mut self, offset: u16, data: &[u8]) -> Option<ResetKind> {
+        let state = self.power_state();
         for (at, &byte) in (usize::from(offset)..).zip(data) {
             if at < BYTES {
                 let writable = self.writable[at];
@@ -228,29 +146,44 @@ impl ConfigSpace {
                 self.bytes[at] = kept | byte & writable;
             }
         }
+        if !matches!(self.power_state(), power::D0 | power::D3HOT) {
+            // D1 and D2 are not supported: the write is done, and changes nothing. PCI PM 1.2 §3.2.4.
+            self.set_word(self.at.power + power::CONTROL, power::CONTROL_STATE, state);
+        }
+        if self.starts_flr(offset, data) {
+            return Some(ResetKind::FunctionLevel);
+        }
+        let control = self.word(self.at.power + power::CONTROL);
+        let woken = state == power::D3HOT && self.power_state() == power::D0;
+        (woken && control & power::CONTROL_NO_SOFT_RESET == 0).then_some(ResetKind::Soft)
+    }
+
+    /// The bit reads as zero, so that the write itself must be looked at.
+    fn starts_flr(&self, offset: u16, data: &[u8]) -> bool {
+        let upper = self.at.express + express::DEVICE_CONTROL + 1;
+        let byte = upper.checked_sub(offset).and_then(|at| data.get(usize::from(at)));
+        byte.is_some_and(|byte| byte & (express::CONTROL_FLR >> 8) as u8 != 0)
+    }
+
+    fn power_state(&self) -> u16 {
+        self.word(self.at.power + power::CONTROL) & power::CONTROL_STATE
     }
 
     /// Shows the bits that follow the card rather than software.
     pub(crate) fn show(&mut self, interrupt: bool, transactions_pending: bool) {
-        let at = usize::from(header::STATUS);
-        set(&mut self.bytes[at], status::INTERRUPT as u8, interrupt);
-        let at = usize::from(layout::CAP_EXPRESS + express::DEVICE_STATUS);
-        set(&mut self.bytes[at], TRANSACTIONS_PENDING, transactions_pending);
-    }
-
-    /// Records that an unsupported request was answered as such.
-    pub(crate) fn unsupported_request(&mut self) {
-        let at = usize::from(layout::CAP_EXPRESS + express::DEVICE_STATUS);
-        self.bytes[at] |= UNSUPPORTED_DETECTED;
+        let when = |on: bool| if on { u16::MAX } else { 0 };
+        self.set_word(header::STATUS, status::INTERRUPT, when(interrupt));
+        let device_status = self.at.express + express::DEVICE_STATUS;
+        self.set_word(device_status, express::STATUS_PENDING, when(transactions_pending));
     }
 
     /// What software has set.
     pub(crate) fn settings(&self) -> Settings {
         let command = self.word(header::COMMAND);
-        let control = self.word(layout::CAP_EXPRESS + express::DEVICE_CONTROL);
-        let messages = self.word(layout::CAP_MSIX + msix::CONTROL);
+        let control = self.word(self.at.express + express::DEVICE_CONTROL);
+        let messages = self.word(self.at.msix + msix::CONTROL);
         // PCI power management 1.2 §5.4.1: only in D0 does the function answer to and use memory space.
-        let awake = self.bytes[usize::from(layout::CAP_POWER + 4)] & 3 == 0;
+        let awake = self.power_state() == power::D0;
         let base = |index: u16| u64::from(self.dword(header::BAR0 + 4 * index) & !bar::FLAGS);
         Settings {
             memory_space: awake && command & command::MEMORY_SPACE != 0,
@@ -258,16 +191,42 @@ impl ConfigSpace {
             bars: [base(0), base(1), base(2) | u64::from(self.dword(header::BAR0 + 12)) << 32],
             payload_max: express::size_bytes(control >> 5).min(PAYLOAD_SUPPORTED),
             read_max: express::size_bytes(control >> 12),
-            extended_tag: control & express::CONTROL_EXTENDED_TAG != 0,
+            tag_bits: self.tag_bits(),
+            timeout: self.timeout(),
             msix_enabled: messages & msix::CONTROL_ENABLE != 0,
             msix_masked: messages & msix::CONTROL_FUNCTION_MASK != 0,
         }
     }
 
+    fn tag_bits(&self) -> TagBits {
+        let control = self.word(self.at.express + express::DEVICE_CONTROL);
+        let control_2 = self.word(self.at.express + express::DEVICE_CONTROL_2);
+        if control_2 & express::CONTROL_2_TAG_10 != 0 {
+            TagBits::Ten
+        } else if control & express::CONTROL_EXTENDED_TAG != 0 {
+            TagBits::Eight
+        } else {
+            TagBits::Five
+        }
+    }
+
+    /// The middle of the range asked for: a card's timer is coarse.
+    fn timeout(&self) -> Timeout {
+        let control = self.word(self.at.express + express::DEVICE_CONTROL_2);
+        if control & express::CONTROL_2_TIMEOUT_OFF != 0 {
+            return Timeout::Never;
+        }
+        if control & express::CONTROL_2_TIMEOUT == 0 {
+            return Timeout::AsBuilt;
+        }
+        let (least, most) = express::completion_timeout_us(control);
+        Timeout::After(Span::from_us(least.midpoint(most)))
+    }
+
     /// What the PCI configuration access capability points to, when it can be accessed: 1, 2 or 4 bytes
     /// at a multiple of their number. Virtio 1.4, "PCI configuration access capability".
     pub(crate) fn window(&self) -> Option<Window> {
-        let at = layout::CAP_WINDOW;
+        let at = self.at.window;
         let bar = self.bytes[usize::from(at + cap::BAR)];
         let offset = self.dword(at + cap::OFFSET);
         let length = self.dword(at + cap::LENGTH);
@@ -275,22 +234,48 @@ impl ConfigSpace {
         fits.then_some(Window { bar, offset, length })
     }
 
+    /// Whether an access touches `pci_cfg_data`.
+    pub(crate) fn in_window(&self, offset: u16, len: usize) -> bool {
+        let data = self.at.window + cap::PCI_CFG_DATA;
+        (data..data + 4).contains(&offset) && len != 0
+    }
+
     /// Stores what a read through the window found.
     pub(crate) fn set_window_data(&mut self, data: &[u8]) {
-        self.put(layout::CAP_WINDOW + cap::PCI_CFG_DATA, data);
+        self.put(self.at.window + cap::PCI_CFG_DATA, data);
     }
 
     /// The bytes of `pci_cfg_data`.
     pub(crate) fn window_data(&self) -> [u8; 4] {
-        self.dword(layout::CAP_WINDOW + cap::PCI_CFG_DATA).to_le_bytes()
+        self.dword(self.at.window + cap::PCI_CFG_DATA).to_le_bytes()
     }
 
-    fn word(&self, at: u16) -> u16 {
+    /// Sets bytes whatever software may do to them.
+    pub(crate) fn put(&mut self, at: u16, data: &[u8]) {
+        let at = usize::from(at);
+        self.bytes[at..at + data.len()].copy_from_slice(data);
+    }
+
+    /// Sets those bits of a word that `mask` names.
+    pub(crate) fn set_word(&mut self, at: u16, mask: u16, value: u16) {
+        let value = self.word(at) & !mask | value & mask;
+        self.put(at, &value.to_le_bytes());
+    }
+
+    /// Sets those bits of a doubleword that `mask` names.
+    pub(crate) fn set_dword(&mut self, at: u16, mask: u32, value: u32) {
+        let value = self.dword(at) & !mask | value & mask;
+        self.put(at, &value.to_le_bytes());
+    }
+
+    /// 16 bits.
+    pub(crate) fn word(&self, at: u16) -> u16 {
         let at = usize::from(at);
         u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
     }
 
-    fn dword(&self, at: u16) -> u32 {
+    /// 32 bits.
+    pub(crate) fn dword(&self, at: u16) -> u32 {
         u32::from(self.word(at)) | u32::from(self.word(at + 2)) << 16
     }
 }
@@ -306,8 +291,4 @@ pub(crate) struct Identity {
     pub(crate) queues: u16,
     /// Bytes of device configuration.
     pub(crate) config_bytes: usize,
-}
-
-fn set(byte: &mut u8, bit: u8, on: bool) {
-    *byte = if on { *byte | bit } else { *byte & !bit };
 }

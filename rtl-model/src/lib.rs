@@ -16,10 +16,12 @@
 //! | `dma` | what waits to leave, tags, order |
 //! | `device` | disk, network interface |
 //! | [`exerciser`] | another card: DMA and nothing else, to measure a host with |
+//! | `aer` | what of an error is recorded, and told |
 //! | [`malice`] | what a card does that may not be done |
 //!
-//! Left out: packed rings, queue reset, several queue pairs, INTx messages, function level reset, AER.
+//! Left out: packed rings, queue reset, several queue pairs, INTx messages, power management events.
 
+mod aer;
 pub mod card;
 pub mod config;
 mod config_space;
@@ -38,7 +40,7 @@ pub mod timing;
 pub use card::{Card, CardCounters};
 pub use config::{
     AddressPolicy, Backing, BlkConfig, CardConfig, CardError, DeviceConfig, NetConfig,
-    SwiotlbConfig,
+    SwiotlbConfig, VendorData,
 };
 pub use exerciser::{Exerciser, ExerciserTiming};
 pub use malice::{Deed, Malice};

@@ -37,9 +37,13 @@ pub struct CardTiming {
     pub used_write: u32,
     /// From the decision to interrupt to the MSI-X message.
     pub interrupt: u32,
-    /// How long a read may stay unanswered. PCIe 5.0 §2.8, "Completion Timeout Mechanism": 10 ms or more
-    /// is recommended.
+    /// How long a read may stay unanswered, as long as software does not choose another range. PCIe 5.0
+    /// §2.8, "Completion Timeout Mechanism": 10 ms or more is recommended.
     pub completion_timeout: Span,
+    /// From the begin of a reset to the first request that is answered: until then configuration requests
+    /// get Request Retry Status. PCIe 5.0 §6.6.1, §6.6.2: software waits 100 ms (10 ms on the way from
+    /// D3hot). Assumed: 1 ms.
+    pub reset: Span,
 }
 
 impl Default for CardTiming {
@@ -59,6 +63,7 @@ impl Default for CardTiming {
             used_write: 4,
             interrupt: 4,
             completion_timeout: Span::from_ms(10),
+            reset: Span::from_ms(1),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A shared declaration hides a shared mistake, so tests compare these tables with the specification's
 //! own, kept as data in `spec/` at the top of the project.
 
+pub mod aer;
 pub mod blk;
 pub mod dmar;
 pub mod features;

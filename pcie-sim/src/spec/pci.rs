@@ -36,10 +36,20 @@ pub mod header {
     pub const SUBSYSTEM_ID: u16 = 0x2e;
     /// First capability.
     pub const CAPABILITIES: u16 = 0x34;
+    /// Interrupt line, 8 bits that belong to software.
+    pub const INTERRUPT_LINE: u16 = 0x3c;
     /// Interrupt pin.
     pub const INTERRUPT_PIN: u16 = 0x3d;
+    /// Bridge Control of a bridge, 16 bits.
+    pub const BRIDGE_CONTROL: u16 = 0x3e;
+    /// Bridge Control: reset what is on the secondary bus, as long as it is set.
+    pub const BRIDGE_CONTROL_RESET: u16 = 1 << 6;
     /// Where capabilities may begin.
     pub const BYTES: u16 = 0x40;
+    /// Where capabilities end, and extended ones begin.
+    pub const CAPABILITIES_END: u16 = 0x100;
+    /// Bytes of a PCI Express function's configuration space.
+    pub const SPACE_BYTES: u16 = 0x1000;
 }
 
 /// Bits of the command register.
@@ -48,6 +58,8 @@ pub mod command {
     pub const MEMORY_SPACE: u16 = 1 << 1;
     /// Bus Master Enable: without it the function sends no memory request, MSI-X included.
     pub const BUS_MASTER: u16 = 1 << 2;
+    /// Parity Error Response.
+    pub const PARITY: u16 = 1 << 6;
     /// SERR# Enable.
     pub const SERR: u16 = 1 << 8;
     /// Interrupt Disable (INTx).
@@ -60,6 +72,25 @@ pub mod status {
     pub const INTERRUPT: u16 = 1 << 3;
     /// There is a capability list.
     pub const CAPABILITIES: u16 = 1 << 4;
+    /// A poisoned completion came, or a poisoned write was sent.
+    pub const MASTER_DATA_PARITY: u16 = 1 << 8;
+    /// A request was answered with Completer Abort by this function.
+    pub const SIGNALED_TARGET_ABORT: u16 = 1 << 11;
+    /// A request of this function's was answered with Completer Abort.
+    pub const RECEIVED_TARGET_ABORT: u16 = 1 << 12;
+    /// A request of this function's was answered with Unsupported Request.
+    pub const RECEIVED_MASTER_ABORT: u16 = 1 << 13;
+    /// ERR_FATAL or ERR_NONFATAL was sent, with SERR# enabled.
+    pub const SIGNALED_SYSTEM_ERROR: u16 = 1 << 14;
+    /// A poisoned TLP came.
+    pub const DETECTED_PARITY: u16 = 1 << 15;
+    /// The bits that report errors: writing ones clears them.
+    pub const ERRORS: u16 = MASTER_DATA_PARITY
+        | SIGNALED_TARGET_ABORT
+        | RECEIVED_TARGET_ABORT
+        | RECEIVED_MASTER_ABORT
+        | SIGNALED_SYSTEM_ERROR
+        | DETECTED_PARITY;
 }
 
 /// Capability ids.
@@ -94,18 +125,96 @@ pub mod express {
     pub const DEVICE_CAPABILITIES_2: u16 = 0x24;
     /// Device Control 2.
     pub const DEVICE_CONTROL_2: u16 = 0x28;
-    /// Link Control 2.
+    /// Link Capabilities 2: the speeds supported in bits 7:1.
+    pub const LINK_CAPABILITIES_2: u16 = 0x2c;
+    /// Link Control 2: target speed in bits 3:0.
     pub const LINK_CONTROL_2: u16 = 0x30;
+    /// Link Status 2.
+    pub const LINK_STATUS_2: u16 = 0x32;
+    /// The second set of slot registers: zero where there is no slot.
+    pub const SLOT_CAPABILITIES_2: u16 = 0x34;
     /// Bytes of the capability.
     pub const BYTES: u16 = 0x3c;
+    /// Device Capabilities: tags of 8 bits can be sent.
+    pub const CAPABLE_EXTENDED_TAG: u32 = 1 << 5;
+    /// Device Capabilities: errors are reported by role, which every function since 1.1 does.
+    pub const CAPABLE_ROLE_BASED_ERRORS: u32 = 1 << 15;
+    /// Device Capabilities: function level reset.
+    pub const CAPABLE_FLR: u32 = 1 << 28;
+    /// Device Control: send ERR_COR.
+    pub const CONTROL_CORRECTABLE: u16 = 1;
+    /// Device Control: send ERR_NONFATAL.
+    pub const CONTROL_NON_FATAL: u16 = 1 << 1;
+    /// Device Control: send ERR_FATAL.
+    pub const CONTROL_FATAL: u16 = 1 << 2;
+    /// Device Control: send messages of unsupported requests, too.
+    pub const CONTROL_UNSUPPORTED: u16 = 1 << 3;
     /// Device Control: Relaxed Ordering may be used.
     pub const CONTROL_RELAXED_ORDERING: u16 = 1 << 4;
+    /// Device Control: Max_Payload_Size.
+    pub const CONTROL_PAYLOAD: u16 = 7 << 5;
+    /// Device Control: Max_Read_Request_Size.
+    pub const CONTROL_READ_REQUEST: u16 = 7 << 12;
     /// Device Control: tags of 8 bits.
     pub const CONTROL_EXTENDED_TAG: u16 = 1 << 8;
     /// Device Control: No Snoop may be used.
     pub const CONTROL_NO_SNOOP: u16 = 1 << 11;
     /// Device Control: start a function level reset.
     pub const CONTROL_FLR: u16 = 1 << 15;
+    /// Device Status: a correctable error was detected.
+    pub const STATUS_CORRECTABLE: u16 = 1;
+    /// Device Status: a non-fatal error was detected.
+    pub const STATUS_NON_FATAL: u16 = 1 << 1;
+    /// Device Status: a fatal error was detected.
+    pub const STATUS_FATAL: u16 = 1 << 2;
+    /// Device Status: an unsupported request came.
+    pub const STATUS_UNSUPPORTED: u16 = 1 << 3;
+    /// Device Status: requests are unanswered.
+    pub const STATUS_PENDING: u16 = 1 << 5;
+    /// Link Status: the slot's clock is used.
+    pub const LINK_STATUS_SLOT_CLOCK: u16 = 1 << 12;
+    /// Link Capabilities: ASPM is optional, as since 3.0.
+    pub const LINK_CAPABLE_ASPM_OPTIONALITY: u32 = 1 << 22;
+    /// Link Control: Read Completion Boundary, Common Clock Configuration, Extended Synch.
+    pub const LINK_CONTROL_ENDPOINT: u16 = 0x00c8;
+    /// Link Control 2: target speed.
+    pub const LINK_CONTROL_2_SPEED: u16 = 0x000f;
+    /// Link Status 2: equalisation at 8 GT/s complete, its three phases successful.
+    pub const LINK_STATUS_2_EQUALISED: u16 = 0x001e;
+    /// Device Capabilities 2: completion timeout ranges A to D.
+    pub const CAPABLE_TIMEOUT_RANGES: u32 = 0xf;
+    /// Device Capabilities 2: the completion timeout can be switched off.
+    pub const CAPABLE_TIMEOUT_OFF: u32 = 1 << 4;
+    /// Device Capabilities 2: requests with tags of 10 bits are answered.
+    pub const CAPABLE_TAG_10_COMPLETER: u32 = 1 << 16;
+    /// Device Capabilities 2: tags of 10 bits can be sent.
+    pub const CAPABLE_TAG_10_REQUESTER: u32 = 1 << 17;
+    /// Device Capabilities 2: end-to-end TLP prefixes, up to four, are taken.
+    pub const CAPABLE_PREFIXES: u32 = 1 << 21;
+    /// Device Control 2: completion timeout value.
+    pub const CONTROL_2_TIMEOUT: u16 = 0xf;
+    /// Device Control 2: no completion timeout.
+    pub const CONTROL_2_TIMEOUT_OFF: u16 = 1 << 4;
+    /// Device Control 2: tags of 10 bits.
+    pub const CONTROL_2_TAG_10: u16 = 1 << 12;
+
+    /// Shortest and longest completion timeout in microseconds that a Completion Timeout Value stands
+    /// for; reserved codes count as the default. PCIe 5.0 §7.5.3.16, "Device Control 2 Register".
+    #[must_use]
+    pub const fn completion_timeout_us(value: u16) -> (u64, u64) {
+        match value & CONTROL_2_TIMEOUT {
+            0b0001 => (50, 100),
+            0b0010 => (1_000, 10_000),
+            0b0101 => (16_000, 55_000),
+            0b0110 => (65_000, 210_000),
+            0b1001 => (260_000, 900_000),
+            0b1010 => (1_000_000, 3_500_000),
+            0b1101 => (4_000_000, 13_000_000),
+            0b1110 => (17_000_000, 64_000_000),
+            _ => (50, 50_000),
+        }
+    }
+
     /// Device/port type: an endpoint.
     pub const TYPE_ENDPOINT: u8 = 0;
     /// Device/port type: a root port.
@@ -122,6 +231,48 @@ pub mod express {
     pub const fn size_bytes(code: u16) -> u16 {
         let code = code & 7;
         if code > 5 { 4096 } else { 128 << code }
+    }
+}
+
+/// Offsets and bits of the power management capability. PCI Bus Power Management Interface 1.2 §3.2.
+pub mod power {
+    /// Power Management Capabilities, 16 bits: version in bits 2:0.
+    pub const CAPABILITIES: u16 = 0x02;
+    /// Power Management Control/Status, 16 bits.
+    pub const CONTROL: u16 = 0x04;
+    /// Bytes of the capability.
+    pub const BYTES: u16 = 0x08;
+    /// Version of the layout.
+    pub const VERSION: u16 = 3;
+    /// Control: the power state, 0 to 3.
+    pub const CONTROL_STATE: u16 = 3;
+    /// Control: the way from D3hot to D0 resets nothing.
+    pub const CONTROL_NO_SOFT_RESET: u16 = 1 << 3;
+    /// Power state D0.
+    pub const D0: u16 = 0;
+    /// Power state D3hot.
+    pub const D3HOT: u16 = 3;
+}
+
+/// The extended capabilities, from 0x100 on. PCIe 5.0 §7.6.3, "PCI Express Extended Capability Header".
+pub mod extended {
+    /// Device Serial Number.
+    pub const SERIAL_NUMBER: u16 = 0x0003;
+    /// Offset of the serial number in its capability: 64 bits, an EUI-64.
+    pub const SERIAL_NUMBER_VALUE: u16 = 0x04;
+    /// Bytes of the Device Serial Number capability.
+    pub const SERIAL_NUMBER_BYTES: u16 = 0x0c;
+
+    /// A header: capability id, version, offset of the next one (0 for none).
+    #[must_use]
+    pub const fn header(id: u16, version: u8, next: u16) -> u32 {
+        id as u32 | (version as u32 & 0xf) << 16 | (next as u32 & 0xfff) << 20
+    }
+
+    /// Id and offset of the next one, out of a header.
+    #[must_use]
+    pub const fn parts(header: u32) -> (u16, u16) {
+        (header as u16, (header >> 20) as u16)
     }
 }
 

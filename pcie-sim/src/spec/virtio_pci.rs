@@ -59,6 +59,12 @@ pub mod cap {
     pub const BYTES_WITH_DATA: u8 = 20;
     /// Bytes of a 64-bit capability.
     pub const BYTES_64: u8 = 24;
+    /// `vendor_id` of a vendor data capability, 16 bits; never [`super::VENDOR_ID`].
+    pub const VENDOR_ID: u16 = 0x04;
+    /// The vendor's own data in a vendor data capability, up to `cap_len`, a multiple of 4.
+    pub const VENDOR_DATA: u16 = 0x06;
+    /// Bytes of a vendor data capability with the fewest data, 2 bytes.
+    pub const BYTES_VENDOR: u8 = 8;
 }
 
 /// Bounce buffer on the card: the region that VIRTIO_F_SWIOTLB and VIRTIO_PCI_CAP_SWIOTLB speak of.

@@ -2,14 +2,14 @@
 
 use pcie_sim::address::Bdf;
 use pcie_sim::spec::virtio_mmio;
-use pcie_sim::spec::virtio_pci::cap;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{
     Attributes, Completion, CompletionStatus, ConfigRead, ConfigWrite, MemRead, MemWrite, Payload,
-    Tag,
+    Tag, Tlp,
 };
 
 use super::Card;
+use crate::aer::Role;
 use crate::config_space;
 use crate::layout;
 use crate::msix::Msix;
@@ -32,7 +32,7 @@ impl Card {
     pub(super) fn memory_read(&mut self, now: Instant, read: &MemRead) {
         let len = usize::from(read.len_bytes).max(1);
         let Some(hit) = self.decode(read.address, len) else {
-            self.unsupported();
+            self.unsupported(now, Role::Advisory, &Tlp::MemRead(read.clone()));
             let byte_count = len as u16;
             return self.refuse(now, read.requester, read.tag, byte_count, read.attributes);
         };
@@ -72,19 +72,19 @@ impl Card {
     pub(super) fn memory_write(&mut self, now: Instant, write: &MemWrite) {
         match self.decode(write.address, write.data.len()) {
             Some(hit) => self.bar_write(now, hit, &write.data),
-            None => self.unsupported(),
+            None => self.unsupported(now, Role::Sole, &Tlp::MemWrite(write.clone())),
         }
     }
 
     pub(super) fn config_read(&mut self, now: Instant, read: &ConfigRead) {
         if self.not_ours(read.forwarded, read.target) {
-            self.unsupported();
+            self.unsupported(now, Role::Advisory, &Tlp::ConfigRead(read.clone()));
             return self.refuse(now, read.requester, read.tag, 4, Attributes::default());
         }
         let first = usize::from(read.offset & 3);
         self.space.show(
             self.registers.interrupt_pending() && !self.msix.enabled(),
-            self.dma.tags.in_flight() != 0,
+            self.dma.tags.pending() != 0,
         );
         self.read_window(read.offset, read.len_bytes);
         // The answer is the whole doubleword, whichever of its bytes were asked for.
@@ -106,19 +106,24 @@ impl Card {
         runs: &[(usize, &[u8])],
     ) {
         if self.not_ours(write.forwarded, write.target) {
-            self.unsupported();
+            self.unsupported(now, Role::Advisory, &Tlp::ConfigWrite(write.clone()));
             return self.refuse(now, write.requester, write.tag, 4, Attributes::default());
         }
         self.capture(write.target);
+        let mut reset = None;
         for (place, data) in runs {
             let offset = write.offset + *place as u16;
-            self.space.write(offset, data);
+            reset = self.space.write(offset, data).or(reset);
             self.apply_settings(now);
-            if in_window(offset, data.len()) {
+            if self.space.in_window(offset, data.len()) {
                 self.write_window(now);
             }
         }
+        // The answer is given before the reset that was asked for begins. PCIe 5.0 §6.6.2.
         self.config_answer(now, write.requester, write.tag, Payload::new());
+        if let Some(kind) = reset {
+            self.reset(now, kind);
+        }
     }
 
     /// A configuration request for somebody else, or for a device that has no such space.
@@ -140,7 +145,7 @@ impl Card {
         self.dma.answer(now, self.dma.timing.register_access, completion);
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         now: Instant,
         requester: Bdf,
@@ -148,11 +153,24 @@ impl Card {
         byte_count: u16,
         attributes: Attributes,
     ) {
+        let status = CompletionStatus::UnsupportedRequest;
+        self.answer_without_data(now, requester, tag, status, byte_count, attributes);
+    }
+
+    pub(super) fn answer_without_data(
+        &mut self,
+        now: Instant,
+        requester: Bdf,
+        tag: Tag,
+        status: CompletionStatus,
+        byte_count: u16,
+        attributes: Attributes,
+    ) {
         let completion = Completion {
             completer: self.dma.limits.id,
             requester,
             tag,
-            status: CompletionStatus::UnsupportedRequest,
+            status,
             byte_count,
             lower_address: 0,
             data: Payload::new(),
@@ -161,14 +179,9 @@ impl Card {
         self.dma.answer(now, self.dma.timing.register_access, completion);
     }
 
-    pub(super) fn unsupported(&mut self) {
-        self.counters.unsupported_requests += 1;
-        self.space.unsupported_request();
-    }
-
     /// PCI-CFGA-DEV-03: reading `pci_cfg_data` reads the BAR, with what that brings about.
     fn read_window(&mut self, offset: u16, len: u8) {
-        if !in_window(offset, len.into()) {
+        if !self.space.in_window(offset, len.into()) {
             return;
         }
         let mut data = [0; 4];
@@ -269,9 +282,4 @@ impl Card {
             self.run_queues(now);
         }
     }
-}
-
-fn in_window(offset: u16, len: usize) -> bool {
-    let data = layout::CAP_WINDOW + cap::PCI_CFG_DATA;
-    (data..data + 4).contains(&offset) && len != 0
 }

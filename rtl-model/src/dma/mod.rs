@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use pcie_sim::address::Bdf;
 use pcie_sim::host::MsiMessage;
 use pcie_sim::schedule::Schedule;
+use pcie_sim::spec::aer::Signal;
 use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::{Completion, Payload};
 
@@ -155,8 +156,8 @@ pub(crate) struct Dma {
     posted_given: u64,
     posted_gone: u64,
     busy_until: Instant,
-    /// The completion timeout in whole cycles.
-    timeout: Span,
+    /// Errors to tell the root complex of; they wait for nobody's leave to master the bus.
+    signals: VecDeque<Signal>,
 }
 
 impl Dma {
@@ -164,9 +165,7 @@ impl Dma {
     pub(crate) fn new(timing: CardTiming, memory: CardMemory, reads_in_flight: u16) -> Self {
         let limits =
             Limits { bus_master: false, payload_max: 128, read_max: 512, id: Bdf::default() };
-        let timeout = (Instant::ZERO + timing.completion_timeout).next_edge(timing.clock);
         Self {
-            timeout: timeout.since(Instant::ZERO),
             edges: Edges::new(timing.clock),
             timing,
             memory,
@@ -183,7 +182,19 @@ impl Dma {
             posted_given: 0,
             posted_gone: 0,
             busy_until: Instant::ZERO,
+            signals: VecDeque::new(),
         }
+    }
+
+    /// How long a read may stay unanswered: a whole number of cycles.
+    pub(crate) fn set_timeout(&mut self, timeout: Option<Span>) {
+        let whole = |span| (Instant::ZERO + span).next_edge(self.timing.clock).since(Instant::ZERO);
+        self.tags.set_timeout(timeout.map(whole));
+    }
+
+    /// Tells the root complex of an error, once the way out is free.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.signals.push_back(signal);
     }
 
     /// Enters an event `cycles` from now.
@@ -326,6 +337,14 @@ impl Dma {
     fn give(&mut self, posted: Posted) {
         self.posted.push_back(posted);
         self.posted_given += 1;
+    }
+
+    /// The link has been reset: what waited to leave is gone.
+    pub(crate) fn reset_link(&mut self) {
+        self.reset();
+        self.answers.clear();
+        self.signals.clear();
+        self.tags.free_all();
     }
 
     /// Forgets all that the queues have asked for. Answers to the host stay.

@@ -2,7 +2,9 @@
 
 use pcie_sim::endpoint::Port;
 use pcie_sim::time::Instant;
-use pcie_sim::tlp::{Attributes, FlowClass, MemRead, MemWrite, Payload, Tag, Tlp};
+use pcie_sim::tlp::{
+    Attributes, FlowClass, MemRead, MemWrite, Message, MessageRouting, Payload, Tag, Tlp,
+};
 
 use super::request::{Chunk, Walk, one_tlp};
 use super::{Dma, Owner, Posted};
@@ -19,6 +21,7 @@ impl Dma {
         loop {
             let gone = self.posted_gone;
             let sent = self.send_answer(now, port)
+                || self.send_signal(now, port)
                 || self.send_ring_read(now, port)
                 || self.send_payload_read(now, port)
                 || self.send_posted(now, port);
@@ -38,6 +41,7 @@ impl Dma {
             && self.ring_reads.is_empty()
             && self.payload_reads.is_empty()
             && self.answers.is_empty()
+            && self.signals.is_empty()
     }
 
     /// When [`Self::pump`] can next do something without hearing from the link.
@@ -58,6 +62,7 @@ impl Dma {
             front(self.ring_reads.front().map(|read| read.ready));
             front(self.payload_reads.front().map(|read| read.ready));
             front(self.posted.front().and_then(Posted::ready));
+            front(self.signals.front().map(|_| Instant::ZERO));
         }
         if let Some(event) = self.schedule.next_time() {
             wake = wake.min(event);
@@ -90,6 +95,26 @@ impl Dma {
         if let Some(answer) = self.answers.pop_front() {
             self.send(now, port, Tlp::Completion(answer.completion));
         }
+        true
+    }
+
+    /// Error messages are not requests that Bus Master Enable holds back. PCIe 5.0 §7.5.1.1.3.
+    fn send_signal(&mut self, now: Instant, port: &mut dyn Port) -> bool {
+        let Some(&signal) = self.signals.front() else { return false };
+        if !port.can_send(FlowClass::Posted, 0) {
+            return false;
+        }
+        self.signals.pop_front();
+        let message = Message {
+            requester: self.limits.id,
+            tag: Tag(0),
+            code: signal.code(),
+            routing: MessageRouting::ToRootComplex,
+            specific: [0; 8],
+            data: Payload::new(),
+            attributes: Attributes::default(),
+        };
+        self.send(now, port, Tlp::Message(message));
         true
     }
 
@@ -154,7 +179,7 @@ impl Dma {
         at: u32,
         len_bytes: u16,
     ) {
-        let tag = self.tags.take(owner, at, len_bytes, now + self.timeout);
+        let tag = self.tags.take(owner, at, len_bytes, now);
         let requester = self.limits.id;
         let attributes = Attributes::default();
         let read = MemRead { requester, tag, address, len_bytes, attributes };

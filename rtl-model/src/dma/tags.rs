@@ -1,16 +1,16 @@
 //! Reads that are unanswered: one slot per tag, found by its number, never searched.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
-use pcie_sim::time::Instant;
+use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::{Completion, CompletionStatus, Tag};
 
 use super::Owner;
+use crate::config_space::TagBits;
 
-/// Tags that a 5-bit tag field allows.
-const SHORT_TAGS: u16 = 32;
-/// Tags that an 8-bit tag field allows.
-const LONG_TAGS: u16 = 256;
+/// All tags that there are.
+const TAGS: u16 = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
@@ -19,6 +19,8 @@ enum Use {
     Taken(Owner),
     /// Whoever asked is gone: the answer is dropped when it comes.
     Orphaned,
+    /// As orphaned, and from before a reset of the function, which knows of no request any more.
+    Forgotten,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,10 +60,14 @@ pub(crate) enum Arrival {
 pub(crate) struct Tags {
     slots: Vec<Slot>,
     free: VecDeque<u16>,
-    deadlines: VecDeque<(Instant, u16, u32)>,
+    /// Since when each read waits, oldest first.
+    sent: VecDeque<(Instant, u16, u32)>,
+    /// How long it may; `None` for ever.
+    timeout: Option<Span>,
     in_flight_max: usize,
-    usable: u16,
+    usable: Range<u16>,
     in_flight: usize,
+    forgotten: usize,
 }
 
 impl Tags {
@@ -69,29 +75,36 @@ impl Tags {
     pub(crate) fn new(in_flight_max: u16) -> Self {
         let idle = Slot { in_use: Use::Free, at: 0, left: 0, generation: 0 };
         Self {
-            slots: vec![idle; usize::from(LONG_TAGS)],
-            free: (0..LONG_TAGS).collect(),
-            deadlines: VecDeque::new(),
+            slots: vec![idle; usize::from(TAGS)],
+            free: usable(TagBits::Eight).collect(),
+            sent: VecDeque::new(),
+            timeout: None,
             in_flight_max: usize::from(in_flight_max),
-            usable: LONG_TAGS,
+            usable: usable(TagBits::Eight),
             in_flight: 0,
+            forgotten: 0,
         }
     }
 
-    /// Keeps to tags of 5 bits, or of 8.
-    pub(crate) fn set_extended(&mut self, extended: bool) {
-        let usable = if extended { LONG_TAGS } else { SHORT_TAGS };
+    /// Keeps to tags of so many bits.
+    pub(crate) fn set_bits(&mut self, bits: TagBits) {
+        let usable = usable(bits);
         if usable != self.usable {
-            self.usable = usable;
             let slots = &self.slots;
             let idle = |tag: &u16| slots[usize::from(*tag)].in_use == Use::Free;
-            self.free = (0..usable).filter(idle).collect();
+            self.free = usable.clone().filter(idle).collect();
+            self.usable = usable;
         }
     }
 
-    /// Reads that are unanswered.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight
+    /// How long a read may stay unanswered, those already sent too; `None` for ever.
+    pub(crate) fn set_timeout(&mut self, timeout: Option<Span>) {
+        self.timeout = timeout;
+    }
+
+    /// Reads that are unanswered, as far as the function knows.
+    pub(crate) fn pending(&self) -> usize {
+        self.in_flight - self.forgotten
     }
 
     /// Whether another read may go.
@@ -101,12 +114,12 @@ impl Tags {
 
     /// Takes a tag for `len` bytes that go to `at` in the owner's buffer. Tags are used in turn, so
     /// that an answer that comes too late meets a free tag rather than a new read.
-    pub(crate) fn take(&mut self, owner: Owner, at: u32, len: u16, deadline: Instant) -> Tag {
+    pub(crate) fn take(&mut self, owner: Owner, at: u32, len: u16, now: Instant) -> Tag {
         let tag = self.free.pop_front().unwrap_or_default();
         let slot = &mut self.slots[usize::from(tag)];
         let generation = slot.generation.wrapping_add(1);
         *slot = Slot { in_use: Use::Taken(owner), at, left: len, generation };
-        self.deadlines.push_back((deadline, tag, generation));
+        self.sent.push_back((now, tag, generation));
         self.in_flight += 1;
         Tag(tag)
     }
@@ -136,18 +149,18 @@ impl Tags {
         }
         match in_use {
             Use::Taken(owner) => Arrival::Data { owner, at },
-            Use::Orphaned | Use::Free => Arrival::Discarded,
+            Use::Orphaned | Use::Forgotten | Use::Free => Arrival::Discarded,
         }
     }
 
     /// When the oldest unanswered read times out.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
-        while let Some(&(deadline, tag, generation)) = self.deadlines.front() {
+        while let Some(&(sent, tag, generation)) = self.sent.front() {
             let slot = &self.slots[usize::from(tag)];
             if slot.in_use != Use::Free && slot.generation == generation {
-                return Some(deadline);
+                return self.timeout.map(|timeout| sent + timeout);
             }
-            self.deadlines.pop_front();
+            self.sent.pop_front();
         }
         None
     }
@@ -155,10 +168,10 @@ impl Tags {
     /// Gives up one read whose time has passed. PCIe 5.0 §2.8, "Completion Timeout Mechanism".
     pub(crate) fn take_timeout(&mut self, now: Instant) -> Option<Arrival> {
         // The oldest deadline is the earliest, whether or not its read is still unanswered.
-        if self.deadlines.front()?.0 > now || self.next_deadline()? > now {
+        if self.sent.front()?.0 + self.timeout? > now || self.next_deadline()? > now {
             return None;
         }
-        let (_, tag, _) = self.deadlines.pop_front()?;
+        let (_, tag, _) = self.sent.pop_front()?;
         let slot = self.slots[usize::from(tag)];
         self.release(tag);
         Some(failed(slot.in_use, slot.left))
@@ -173,18 +186,52 @@ impl Tags {
         }
     }
 
+    /// The function has been reset: what is unanswered was never asked. The tags stay in use until their
+    /// answers have come, or can come no more, so that none meets a new read.
+    pub(crate) fn forget_all(&mut self) {
+        for slot in &mut self.slots {
+            if matches!(slot.in_use, Use::Taken(_) | Use::Orphaned) {
+                slot.in_use = Use::Forgotten;
+            }
+        }
+        self.forgotten = self.in_flight;
+    }
+
+    /// The link has been reset: no answer is on its way any more.
+    pub(crate) fn free_all(&mut self) {
+        self.forget_all();
+        for tag in 0..TAGS {
+            if self.slots[usize::from(tag)].in_use == Use::Forgotten {
+                self.release(tag);
+            }
+        }
+        self.sent.clear();
+    }
+
     fn release(&mut self, tag: u16) {
-        self.slots[usize::from(tag)].in_use = Use::Free;
+        let slot = &mut self.slots[usize::from(tag)];
+        self.forgotten -= usize::from(slot.in_use == Use::Forgotten);
+        slot.in_use = Use::Free;
         self.in_flight -= 1;
-        if tag < self.usable {
+        if self.usable.contains(&tag) {
             self.free.push_back(tag);
         }
+    }
+}
+
+/// The tags that may be used: of 10 bits only those that cannot be taken for shorter ones. PCIe 5.0
+/// §2.2.6.2, "Transaction Descriptor – Transaction ID Field".
+fn usable(bits: TagBits) -> Range<u16> {
+    match bits {
+        TagBits::Five => 0..32,
+        TagBits::Eight => 0..256,
+        TagBits::Ten => 256..TAGS,
     }
 }
 
 fn failed(in_use: Use, missing: u16) -> Arrival {
     match in_use {
         Use::Taken(owner) => Arrival::Failed { owner, missing },
-        Use::Orphaned | Use::Free => Arrival::Discarded,
+        Use::Orphaned | Use::Forgotten | Use::Free => Arrival::Discarded,
     }
 }
