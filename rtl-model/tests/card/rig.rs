@@ -138,13 +138,26 @@ impl<E: Endpoint> Rig<E> {
             self.config_write(offset, &bar.to_le_bytes());
         }
         self.set_command(pci::command::MEMORY_SPACE | pci::command::BUS_MASTER);
-        self.config_write(0x7c + 2, &pci::msix::CONTROL_ENABLE.to_le_bytes());
+        let msix = self.capability(pci::cap_id::MSIX);
+        self.config_write(msix + 2, &pci::msix::CONTROL_ENABLE.to_le_bytes());
         for vector in 0..4_u64 {
             let entry = 16 * vector;
             self.mmio_write(BAR1 + entry, &(MSI as u32 + 16 * vector as u32).to_le_bytes());
             self.mmio_write(BAR1 + entry + 8, &(0x40 + vector as u32).to_le_bytes());
             self.mmio_write(BAR1 + entry + 12, &0_u32.to_le_bytes());
         }
+    }
+
+    /// Where the first capability of an id is.
+    pub(crate) fn capability(&mut self, id: u8) -> u16 {
+        let mut at = self.config_read(pci::header::CAPABILITIES, 1) as u16;
+        while at != 0 {
+            if self.config_read(at, 1) == u32::from(id) {
+                return at;
+            }
+            at = self.config_read(at + 1, 1) as u16;
+        }
+        panic!("no capability {id:#x}");
     }
 
     pub(crate) fn set_command(&mut self, command: u16) {
@@ -247,11 +260,14 @@ impl<E: Endpoint> Rig<E> {
         self.ask(Tlp::MemRead(read))
     }
 
+    /// In parts that keep to the smallest payload size.
     pub(crate) fn mmio_write(&mut self, address: u64, data: &[u8]) {
-        let (tag, attributes) = (Tag(0), Attributes::default());
-        let data = Payload::from_slice(data);
-        let write = MemWrite { requester: ROOT, tag, address, data, attributes };
-        self.deliver(Tlp::MemWrite(write));
+        for (address, part) in (address..).step_by(64).zip(data.chunks(64)) {
+            let (tag, attributes) = (Tag(0), Attributes::default());
+            let data = Payload::from_slice(part);
+            let write = MemWrite { requester: ROOT, tag, address, data, attributes };
+            self.deliver(Tlp::MemWrite(write));
+        }
     }
 
     pub(crate) fn doorbell(&mut self, queue: u16) {
