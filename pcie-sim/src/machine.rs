@@ -15,6 +15,7 @@ mod cpu;
 mod extended;
 mod hypervisor;
 mod memory;
+mod reset;
 
 pub use self::config::{CpuFinding, MachineConfig};
 
@@ -89,6 +90,8 @@ pub struct Machine<T: Tap> {
     watch: Option<(PhysAddr, usize)>,
     watch_hit: bool,
     findings: Vec<CpuFinding>,
+    /// The link is held in reset: whatever is sent over it is lost.
+    link_in_reset: bool,
     /// What stands between CPU and RAM; nothing on a PC.
     path: Option<Box<MemoryPath>>,
     /// Rings when a store leaves the CPU's buffer, where there is one.
@@ -137,6 +140,7 @@ impl<T: Tap> Machine<T> {
             watch: None,
             watch_hit: false,
             findings: Vec::new(),
+            link_in_reset: false,
             path,
             drain,
             root_events: Vec::new(),
@@ -172,7 +176,9 @@ impl<T: Tap> Machine<T> {
             Event::Pump(direction) => self.pump(direction),
             Event::CardWake => self.turn_card(),
             Event::Outbound => {
-                if let Some(tlp) = self.outbound.pop_front() {
+                if let Some(tlp) = self.outbound.pop_front()
+                    && !self.link_in_reset
+                {
                     self.link.submit(Direction::Downstream, tlp);
                     self.pump(Direction::Downstream);
                 }
@@ -190,6 +196,9 @@ impl<T: Tap> Machine<T> {
     fn arrive(&mut self, direction: Direction) {
         let next = self.link.land(direction, self.now);
         self.schedule.set_alarm(self.arrival[direction as usize], next);
+        if self.link_in_reset {
+            return self.lose(direction);
+        }
         match direction {
             Direction::Downstream => self.turn_card(),
             Direction::Upstream => {
@@ -254,6 +263,7 @@ impl<T: Tap> Machine<T> {
         }
         match self.root.handle(self.now, event, &mut self.schedule) {
             Effect::None => {}
+            Effect::Completions(_) if self.link_in_reset => {}
             Effect::Completions(mut completions) => {
                 while let Some(completion) = self.root.next_completion(&mut completions) {
                     self.link.submit(Direction::Downstream, Tlp::Completion(completion));
@@ -294,6 +304,9 @@ impl<T: Tap> Machine<T> {
     }
 
     fn turn_card(&mut self) {
+        if self.link_in_reset {
+            return self.schedule.set_alarm(self.card_wake, None);
+        }
         self.card.advance(self.now, &mut self.link.card_port(self.now));
         let wake = self.card.next_wake().map(|wake| wake.max(self.now));
         self.schedule.set_alarm(self.card_wake, wake);
@@ -409,7 +422,7 @@ impl<T: Tap> Machine<T> {
         if function.bus() == 0 {
             return if function == ROOT_PORT { ConfigRoute::Port } else { ConfigRoute::Nobody };
         }
-        if self.root.is_frozen() {
+        if self.root.is_frozen() || self.link_in_reset {
             return ConfigRoute::Nobody;
         }
         let (secondary, subordinate) = self.root.port.buses();

@@ -66,6 +66,7 @@ impl<T: Tap> Bus for Machine<T> {
             ConfigRoute::Port => {
                 self.spend_now(self.config.cpu.local_register);
                 self.root.port.write(offset, width.bytes(), value);
+                self.follow_port();
             }
             ConfigRoute::Nobody => self.spend_now(self.config.cpu.local_register),
             ConfigRoute::Link { forwarded } => {

@@ -57,6 +57,7 @@ impl RootPort {
         port.let_write(header::PREFETCHABLE_WINDOW, 0xfff0_fff0, 4);
         port.let_write(header::PREFETCHABLE_BASE_HIGH, 0xffff_ffff, 4);
         port.let_write(header::PREFETCHABLE_LIMIT_HIGH, 0xffff_ffff, 4);
+        port.let_write(header::BRIDGE_CONTROL, u32::from(header::BRIDGE_CONTROL_RESET), 2);
         port.let_write(EXPRESS + express::DEVICE_CONTROL, 0x70ff, 2);
         port
     }
@@ -106,10 +107,17 @@ impl RootPort {
         (numbers[1], numbers[2])
     }
 
+    /// Whether the link below is held in reset: Secondary Bus Reset. PCIe 5.0 §7.5.1.3.13.
+    #[must_use]
+    pub fn holds_reset(&self) -> bool {
+        self.read(header::BRIDGE_CONTROL, 2) & u32::from(header::BRIDGE_CONTROL_RESET) != 0
+    }
+
     /// Whether the port passes memory requests from the CPU down to `address`.
     #[must_use]
     pub fn forwards_down(&self, address: u64) -> bool {
-        let enabled = self.read(header::COMMAND, 2) & u32::from(command::MEMORY_SPACE) != 0;
+        let command = self.read(header::COMMAND, 2) & u32::from(command::MEMORY_SPACE) != 0;
+        let enabled = command && !self.holds_reset();
         let in_windows =
             enabled && (self.memory_window(address) || self.prefetchable_window(address));
         in_windows || self.fixed.is_some_and(|fixed| fixed.contains(address))
