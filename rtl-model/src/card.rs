@@ -239,7 +239,7 @@ impl Card {
             return self.receive_in_reset(now, tlp);
         }
         if self.is_too_long(&tlp) {
-            return self.detect(now, Error::MalformedTlp, Role::Sole, Some(&tlp));
+            return self.detect(Error::MalformedTlp, Role::Sole, Some(&tlp));
         }
         match tlp {
             Tlp::Completion(completion) => self.completion(now, completion),
@@ -247,7 +247,7 @@ impl Card {
             Tlp::MemWrite(write) => self.memory_write(now, &write),
             Tlp::ConfigRead(read) => self.config_read(now, &read),
             Tlp::ConfigWrite(write) => self.config_write(now, &write),
-            Tlp::Message(message) => self.message(now, message),
+            Tlp::Message(message) => self.message(message),
             Tlp::IoRead(_) | Tlp::IoWrite(_) | Tlp::Atomic(_) => self.not_served(now, &tlp),
             Tlp::Extended(extended) => self.receive_extended(now, extended),
         }
@@ -273,7 +273,7 @@ impl Endpoint for Card {
                 self.counters.timeouts += 1;
                 // What nobody waits for is not missed.
                 if arrival != Arrival::Discarded {
-                    self.detect(now, Error::CompletionTimeout, Role::Sole, None);
+                    self.detect(Error::CompletionTimeout, Role::Sole, None);
                 }
                 self.arrived(now, arrival, &[]);
             }
@@ -300,7 +300,7 @@ impl Endpoint for Card {
     }
 
     fn link_error(&mut self, now: Instant, error: Error, tlp: Option<&Tlp>) {
-        self.detect(now, error, Role::Sole, tlp);
+        self.detect(error, Role::Sole, tlp);
         self.wake = Some(now);
     }
 

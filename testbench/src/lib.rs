@@ -10,6 +10,7 @@ pub mod analyzer;
 pub mod bench;
 pub mod check;
 pub mod cli;
+pub mod lspci;
 pub mod measure;
 pub mod parallel;
 pub mod platform;

@@ -32,7 +32,7 @@ impl Card {
     pub(super) fn memory_read(&mut self, now: Instant, read: &MemRead) {
         let len = usize::from(read.len_bytes).max(1);
         let Some(hit) = self.decode(read.address, len) else {
-            self.unsupported(now, Role::Advisory, &Tlp::MemRead(read.clone()));
+            self.unsupported(Role::Advisory, &Tlp::MemRead(read.clone()));
             let byte_count = len as u16;
             return self.refuse(now, read.requester, read.tag, byte_count, read.attributes);
         };
@@ -72,13 +72,13 @@ impl Card {
     pub(super) fn memory_write(&mut self, now: Instant, write: &MemWrite) {
         match self.decode(write.address, write.data.len()) {
             Some(hit) => self.bar_write(now, hit, &write.data),
-            None => self.unsupported(now, Role::Sole, &Tlp::MemWrite(write.clone())),
+            None => self.unsupported(Role::Sole, &Tlp::MemWrite(write.clone())),
         }
     }
 
     pub(super) fn config_read(&mut self, now: Instant, read: &ConfigRead) {
         if self.not_ours(read.forwarded, read.target) {
-            self.unsupported(now, Role::Advisory, &Tlp::ConfigRead(read.clone()));
+            self.unsupported(Role::Advisory, &Tlp::ConfigRead(read.clone()));
             return self.refuse(now, read.requester, read.tag, 4, Attributes::default());
         }
         let first = usize::from(read.offset & 3);
@@ -106,7 +106,7 @@ impl Card {
         runs: &[(usize, &[u8])],
     ) {
         if self.not_ours(write.forwarded, write.target) {
-            self.unsupported(now, Role::Advisory, &Tlp::ConfigWrite(write.clone()));
+            self.unsupported(Role::Advisory, &Tlp::ConfigWrite(write.clone()));
             return self.refuse(now, write.requester, write.tag, 4, Attributes::default());
         }
         self.capture(write.target);

@@ -16,7 +16,7 @@ const TAKEN: [u8; 12] = [0x00, 0x14, 0x19, 0x40, 0x41, 0x43, 0x44, 0x45, 0x47, 0
 
 impl Card {
     /// Records an error and tells of it.
-    pub(super) fn detect(&mut self, now: Instant, error: Error, role: Role, tlp: Option<&Tlp>) {
+    pub(super) fn detect(&mut self, error: Error, role: Role, tlp: Option<&Tlp>) {
         // A device on a platform's own bus has neither registers nor messages for it.
         if self.front.is_some() {
             return;
@@ -28,9 +28,9 @@ impl Card {
     }
 
     /// A request that is not supported: one that is answered tells its requester by that.
-    pub(super) fn unsupported(&mut self, now: Instant, role: Role, tlp: &Tlp) {
+    pub(super) fn unsupported(&mut self, role: Role, tlp: &Tlp) {
         self.counters.unsupported_requests += 1;
-        self.detect(now, Error::UnsupportedRequest, role, Some(tlp));
+        self.detect(Error::UnsupportedRequest, role, Some(tlp));
     }
 
     /// A TLP with more data than Max_Payload_Size is malformed. PCIe 5.0 §2.2.2, "TLPs with Data Payloads -
@@ -42,9 +42,9 @@ impl Card {
     }
 
     /// A message that the card does not know is an unsupported request. PCIe 5.0 §2.3.1.
-    pub(super) fn message(&mut self, now: Instant, message: Message) {
+    pub(super) fn message(&mut self, message: Message) {
         if !TAKEN.contains(&message.code) {
-            self.unsupported(now, Role::Sole, &Tlp::Message(message));
+            self.unsupported(Role::Sole, &Tlp::Message(message));
         }
     }
 
@@ -60,7 +60,7 @@ impl Card {
             // Whoever sent it hears of it by its own timer. PCIe 5.0 §6.2.3.2.4.5.
             Arrival::Unexpected => {
                 let tlp = Tlp::Completion(completion);
-                self.detect(now, Error::UnexpectedCompletion, Role::Advisory, Some(&tlp));
+                self.detect(Error::UnexpectedCompletion, Role::Advisory, Some(&tlp));
                 return self.arrived(now, arrival, &[]);
             }
             Arrival::Data { .. } | Arrival::Discarded => {}

@@ -323,6 +323,7 @@ fn card_timing(config: &RunConfig) -> CardTiming {
         used_write: timing.card_used_write.0,
         interrupt: timing.card_interrupt.0,
         completion_timeout: timing.card_completion_timeout,
+        ..CardTiming::default()
     }
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::scenario::Overrides;
+use crate::scenario::config::Device;
 use crate::scenario::source::InputError;
 use crate::study::Shard;
 
@@ -44,6 +45,8 @@ pub enum Verb {
         /// The shell
         shell: Shell,
     },
+    /// Print the card's and the root port's configuration space, as `lspci -F` reads it
+    Lspci(LspciArgs),
     /// Measure the bench's own speed and memory
     Bench(BenchArgs),
 }
@@ -126,6 +129,39 @@ pub struct StudyArgs {
     pub jobs: Option<usize>,
 }
 
+/// The options of `lspci`.
+#[derive(Debug, Args)]
+pub struct LspciArgs {
+    /// Machine to plug the card into
+    #[arg(long, value_name = "ID", default_value = "x86-noiommu")]
+    pub platform: String,
+    /// Card under test: `model`, or `rtl:MANIFEST`
+    #[arg(long, value_name = "CARD", default_value = "model")]
+    pub card: String,
+    /// Which virtio device the card is: `blk` or `net`
+    #[arg(long, value_name = "DEVICE", default_value = "blk", value_parser = device)]
+    pub device: Device,
+}
+
+fn device(name: &str) -> Result<Device, String> {
+    match name {
+        "blk" => Ok(Device::Blk),
+        "net" => Ok(Device::Net),
+        _ => Err("there are: blk, net".to_owned()),
+    }
+}
+
+impl LspciArgs {
+    /// What they put in place of what the default scenario says.
+    ///
+    /// # Errors
+    /// A card that this version does not have.
+    pub(super) fn overrides(&self) -> Result<Overrides, InputError> {
+        check_card(&self.card)?;
+        Ok(Overrides { platforms: vec![self.platform.clone()], ..Overrides::default() })
+    }
+}
+
 /// The options of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -146,21 +182,24 @@ pub struct BenchArgs {
     pub dma_child: Option<String>,
 }
 
+fn check_card(card: &str) -> Result<(), InputError> {
+    if card == "model" {
+        return Ok(());
+    }
+    let why = match card.strip_prefix("rtl:") {
+        Some(_) => "RTL cards are not available in this version; there is: model".to_owned(),
+        None => format!("unknown card `{card}`; there is: model"),
+    };
+    Err(InputError::whole("--card", why))
+}
+
 impl RunOptions {
     /// What they put in place of what a scenario says.
     ///
     /// # Errors
     /// A card that this version does not have.
     pub(super) fn overrides(&self) -> Result<Overrides, InputError> {
-        if self.card != "model" {
-            let why = match self.card.strip_prefix("rtl:") {
-                Some(_) => {
-                    "RTL cards are not available in this version; there is: model".to_owned()
-                }
-                None => format!("unknown card `{}`; there is: model", self.card),
-            };
-            return Err(InputError::whole("--card", why));
-        }
+        check_card(&self.card)?;
         Ok(Overrides {
             platforms: self.platform.clone(),
             seed: self.seed,

@@ -6,6 +6,7 @@
 pub mod args;
 mod bench;
 mod bench_dma;
+mod lspci;
 mod outputs;
 mod platforms;
 mod run;
@@ -142,6 +143,7 @@ fn dispatch(
             say(out, &String::from_utf8_lossy(&script))?;
             Ok(HELD)
         }
+        Some(Verb::Lspci(args)) => lspci::lspci(&args, out),
         Some(Verb::Bench(args)) => bench::bench(&args, bench, out, err),
     }
 }

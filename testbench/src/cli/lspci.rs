@@ -1,0 +1,44 @@
+//! `vtb lspci`.
+
+use std::io::Write;
+
+use host_driver::pci::Function;
+use pcie_sim::machine::ROOT_PORT;
+use rtl_model::{BlkConfig, DeviceConfig, NetConfig};
+
+use super::args::LspciArgs;
+use super::{Failure, HELD, Status};
+use crate::bench::watch::Watch;
+use crate::bench::wiring::{Bench, model};
+use crate::lspci::dump;
+use crate::platform::setup::Slot;
+use crate::scenario::Scenario;
+use crate::scenario::config::{Device, RunConfig};
+use crate::scenario::source::InputError;
+
+/// Switches a machine on, lets firmware find the card, and prints what configuration requests read.
+pub(super) fn lspci(args: &LspciArgs, out: &mut dyn Write) -> Result<Status, Failure> {
+    let config = configuration(args)?;
+    if config.setup.slot != Slot::Pci {
+        let why = format!("{} has no PCI slot", args.platform);
+        return Err(InputError::whole("--platform", why).into());
+    }
+    let device = match args.device {
+        Device::Blk => DeviceConfig::Blk(BlkConfig::default()),
+        Device::Net => DeviceConfig::Net(NetConfig::default()),
+    };
+    let mut bench = Bench::new(&config, device, Watch::new(), &model)?;
+    let card = bench.card;
+    let port = dump(&mut bench.machine, Function::new(ROOT_PORT), "root port");
+    let card = dump(&mut bench.machine, Function::new(card), "virtio card");
+    super::say(out, &format!("{port}\n{card}"))?;
+    Ok(HELD)
+}
+
+/// The first run of the default scenario on the platform asked for.
+fn configuration(args: &LspciArgs) -> Result<RunConfig, Failure> {
+    let scenario = Scenario::load(None, &args.overrides()?)?;
+    scenario.runs.into_iter().next().ok_or_else(|| {
+        InputError::whole("--platform", format!("{} has no run", args.platform)).into()
+    })
+}
