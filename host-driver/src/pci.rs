@@ -2,6 +2,8 @@
 //!
 //! The firmware has placed the BARs; nothing here sizes or moves them.
 
+pub mod reset;
+
 use pcie_sim::address::{Bdf, PhysAddr};
 use pcie_sim::host::{Host, MsiMessage, Width};
 use pcie_sim::spec::pci::{bar, cap_id, command, header, msix, status};

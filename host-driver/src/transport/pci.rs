@@ -161,6 +161,10 @@ fn width_of(reg: CommonReg) -> Width {
 fn read_structure(host: &mut dyn Host, function: Function, at: u16) -> Option<Structure> {
     let cap_len = function.read_u8(host, at + cap::LEN);
     let kind = function.read_u8(host, at + cap::CFG_TYPE);
+    // The vendor's own data are laid out otherwise, and point nowhere.
+    if kind == cfg_type::VENDOR {
+        return None;
+    }
     let index = function.read_u8(host, at + cap::BAR);
     let start = function.bar(host, index)?;
     let mut offset = u64::from(function.read_u32(host, at + cap::OFFSET));
