@@ -5,6 +5,8 @@ mod answers;
 #[path = "card/rig.rs"]
 mod rig;
 
+#[path = "card/aer.rs"]
+mod aer;
 #[path = "card/blk.rs"]
 mod blk;
 #[path = "card/bounce.rs"]
@@ -27,6 +29,8 @@ mod msix;
 mod net;
 #[path = "card/ntb.rs"]
 mod ntb;
+#[path = "card/pci_reset.rs"]
+mod pci_reset;
 #[path = "card/policy.rs"]
 mod policy;
 #[path = "card/registers.rs"]

@@ -373,6 +373,13 @@ impl<E: Endpoint> Rig<E> {
         }
     }
 
+    /// Everything that is on its way to the card is lost.
+    pub(crate) fn drop_under_way(&mut self) {
+        self.returning.clear();
+        self.answers.clear();
+        self.port.inbox.clear();
+    }
+
     /// One moment further; `false` when nothing will ever happen.
     pub(crate) fn step(&mut self) -> bool {
         let arrival = self.returning.front().map(|(at, _)| *at);
