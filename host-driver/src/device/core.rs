@@ -361,6 +361,10 @@ impl Core {
             now if now & status::DEVICE_NEEDS_RESET != 0 => {
                 Err(DriverError::NeedsReset { status: now })
             }
+            // Somebody has reset the device behind the driver's back: only that takes DRIVER_OK away.
+            now if self.status & !now & status::DRIVER_OK != 0 => {
+                Err(DriverError::NeedsReset { status: now })
+            }
             _ => Ok(()),
         }
     }

@@ -245,7 +245,7 @@ pub enum DriverError {
     /// The card broke a queue. `restart` starts over.
     #[error(transparent)]
     Queue(#[from] QueueBroken),
-    /// The card set DEVICE_NEEDS_RESET. `restart` starts over.
+    /// The card set DEVICE_NEEDS_RESET, or has been reset by others. `restart` starts over.
     #[error("the device needs a reset: device_status is {status:#04x}")]
     NeedsReset {
         /// The status read.

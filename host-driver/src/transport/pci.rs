@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use pcie_sim::address::{Bdf, PhysAddr};
-use pcie_sim::host::{Host, Vector, Width};
+use pcie_sim::host::{Host, MsiMessage, Vector, Width};
 use pcie_sim::spec::pci::{command, header};
 use pcie_sim::spec::virtio_pci::{
     COMMON_CFG_BYTES, CommonReg, DEVICE_ID_BASE, NO_VECTOR, VENDOR_ID, bounce, cap, cfg_type,
@@ -46,8 +46,8 @@ pub struct PciTransport {
     notify: Structure,
     device: Option<Structure>,
     msix: Option<Msix>,
-    /// MSI-X entries in use, with the vector of each.
-    vectors: Vec<Vector>,
+    /// MSI-X entries in use, with vector and message of each.
+    vectors: Vec<(Vector, MsiMessage)>,
     vectors_used: u16,
 }
 
@@ -113,8 +113,12 @@ impl PciTransport {
         let none_left = TransportError::NoVector { event };
         let msix = self.msix.ok_or(none_left)?;
         let wanted = self.vectors_used.min(msix.entries() - 1);
-        if usize::from(wanted) >= self.vectors.len()
-            && let Some((vector, message)) = host.allocate_message()
+        if usize::from(wanted) >= self.vectors.len() {
+            self.vectors.extend(host.allocate_message());
+        }
+        // After a reset the entries are programmed anew: one of the whole function has cleared them.
+        if wanted == self.vectors_used
+            && let Some(&(_, message)) = self.vectors.get(usize::from(wanted))
         {
             if wanted == 0 {
                 msix.enable(host);
@@ -123,11 +127,10 @@ impl PciTransport {
             if wanted == 0 {
                 msix.unmask(host);
             }
-            self.vectors.push(vector);
         }
         let entry = usize::from(wanted).min(self.vectors.len().checked_sub(1).ok_or(none_left)?);
         self.vectors_used = wanted + 1;
-        Ok((entry as u16, self.vectors[entry]))
+        Ok((entry as u16, self.vectors[entry].0))
     }
 
     /// Maps an event to a vector and looks whether the device took it (PCI-MSIX-DRV-05).

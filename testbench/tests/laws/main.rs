@@ -18,6 +18,7 @@ mod long;
 mod needs_reset;
 mod payload;
 mod report;
+mod resets;
 mod trace;
 mod vtd;
 mod waves;
