@@ -349,3 +349,33 @@ fn the_story_of_a_row_follows_one_buffer() {
     let output = binary(&["run", "--platform", "qemu-guest", "--explain"]);
     assert!(String::from_utf8(output.stdout).unwrap().contains("Nothing was run"));
 }
+
+/// DESIGN.md, "The command": the dump needs neither driver nor workload.
+#[test]
+fn lspci_prints_four_kibibytes_of_port_and_card() {
+    let done = vtb(&["lspci", "--device", "net"], &MADE_UP);
+    assert_eq!((done.status, done.err.as_str()), (HELD, ""));
+    let functions: Vec<&str> = done.out.split("\n\n").collect();
+    assert_eq!(functions.len(), 2);
+    for (function, slot) in functions.iter().zip(["00:01.0 ", "01:00.0 "]) {
+        let lines: Vec<&str> = function.lines().collect();
+        assert!(lines[0].starts_with(slot), "{}", lines[0]);
+        assert_eq!(lines.len(), 1 + 256);
+        assert!(lines[1].starts_with("00: ") && lines[256].starts_with("ff0: "));
+    }
+    assert!(functions[1].contains("\n00: f4 1a 41 10 "), "a virtio network card");
+    assert!(functions[1].contains("\n100: 01 00 82 14 "), "AER, and what follows at 0x148");
+}
+
+#[test]
+fn lspci_refuses_what_has_no_configuration_space() {
+    for (arguments, why) in [
+        (["lspci", "--platform", "mmio-platform"], "--platform: mmio-platform has no PCI slot"),
+        (["lspci", "--card", "rtl:x.toml"], "--card: RTL cards are not available"),
+        (["lspci", "--platform", "nonsense"], "nonsense"),
+    ] {
+        let done = vtb(&arguments, &MADE_UP);
+        assert_eq!((done.status, done.out.as_str()), (WRONG_INPUT, ""), "{arguments:?}");
+        assert!(done.err.contains(why) && done.err.lines().count() == 1, "{}", done.err);
+    }
+}

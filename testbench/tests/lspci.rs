@@ -3,7 +3,8 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use testbench::cli::{Bench, HELD, main_with};
 
@@ -32,21 +33,15 @@ fn lspci(dump: &str, options: &[&str]) -> String {
         .spawn()
         .unwrap_or_else(|error| panic!("lspci: {error}; apt-get install pciutils"));
     let mut output = child.stdout.take().expect("it is a pipe");
-    let reader = std::thread::spawn(move || std::io::read_to_string(&mut output));
-    #[expect(clippy::disallowed_methods, reason = "an outside program keeps no simulated time")]
-    let start = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("it is our child") {
-            break status;
-        }
-        if start.elapsed() > PATIENCE {
-            child.kill().expect("it is our child");
-            panic!("lspci does not end");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let (said, hear) = mpsc::channel();
+    std::thread::spawn(move || said.send(std::io::read_to_string(&mut output)));
+    let heard = hear.recv_timeout(PATIENCE);
+    if heard.is_err() {
+        child.kill().expect("it is our child");
+    }
+    let status = child.wait().expect("it is our child");
     assert!(status.success(), "lspci: {status}");
-    reader.join().expect("the reader runs").expect("lspci says text")
+    heard.expect("lspci ends in time").expect("lspci says text")
 }
 
 /// What is said of one function: its lines without the first.

@@ -9,6 +9,7 @@ use std::fmt::Debug;
 
 use super::dllp::Dllp;
 use crate::endpoint::{Direction, Endpoint, Port};
+use crate::spec::aer::Error;
 use crate::time::{Instant, Span};
 use crate::tlp::{FlowClass, Tlp};
 
@@ -109,6 +110,14 @@ impl<E: Endpoint> Endpoint for Redirect<E> {
 
     fn next_wake(&self) -> Option<Instant> {
         self.card.next_wake()
+    }
+
+    fn hot_reset(&mut self, now: Instant) {
+        self.card.hot_reset(now);
+    }
+
+    fn link_error(&mut self, now: Instant, error: Error, tlp: Option<&Tlp>) {
+        self.card.link_error(now, error, tlp);
     }
 
     fn bypasses_translation(&self) -> bool {

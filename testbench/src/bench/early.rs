@@ -2,6 +2,7 @@
 
 use pcie_sim::address::Bdf;
 use pcie_sim::endpoint::{Endpoint, Port};
+use pcie_sim::spec::aer::Error;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{Attributes, MemWrite, Tag, Tlp};
 
@@ -44,6 +45,14 @@ impl Endpoint for Early {
     fn next_wake(&self) -> Option<Instant> {
         let own = (!self.done).then_some(WRITES_AT);
         own.into_iter().chain(self.card.next_wake()).min()
+    }
+
+    fn hot_reset(&mut self, now: Instant) {
+        self.card.hot_reset(now);
+    }
+
+    fn link_error(&mut self, now: Instant, error: Error, tlp: Option<&Tlp>) {
+        self.card.link_error(now, error, tlp);
     }
 
     fn bypasses_translation(&self) -> bool {
