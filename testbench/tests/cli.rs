@@ -370,7 +370,7 @@ fn lspci_prints_four_kibibytes_of_port_and_card() {
 #[test]
 fn lspci_refuses_what_has_no_configuration_space() {
     for (arguments, why) in [
-        (["lspci", "--platform", "mmio-platform"], "--platform: mmio-platform has no PCI slot"),
+        (["lspci", "--platform", "mmio-platform"], "mmio-platform"),
         (["lspci", "--card", "rtl:x.toml"], "--card: RTL cards are not available"),
         (["lspci", "--platform", "nonsense"], "nonsense"),
     ] {
