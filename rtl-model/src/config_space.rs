@@ -14,6 +14,7 @@ mod access;
 mod build;
 
 use pcie_sim::endpoint::ResetKind;
+use pcie_sim::spec::aer;
 use pcie_sim::spec::pci::{bar, command, express, header, msix, power, status};
 use pcie_sim::spec::virtio_pci::cap;
 use pcie_sim::time::Span;
@@ -196,6 +197,11 @@ impl ConfigSpace {
             msix_enabled: messages & msix::CONTROL_ENABLE != 0,
             msix_masked: messages & msix::CONTROL_FUNCTION_MASK != 0,
         }
+    }
+
+    /// ECRC Check Enable.
+    pub(crate) fn checks_ecrc(&self) -> bool {
+        self.dword(self.at.aer + aer::CONTROL) & aer::CONTROL_ECRC_CHECK != 0
     }
 
     fn tag_bits(&self) -> TagBits {

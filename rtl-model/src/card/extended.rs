@@ -1,29 +1,44 @@
 //! The card as it takes what it has no use for: I/O, atomic requests, and packets with something rare.
 
+use crate::aer::Role;
+use pcie_sim::spec::aer::Error;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{
-    AddressType, Completion, CompletionStatus, Extended, Extras, MemWrite, Payload, Tlp,
+    AddressType, Completion, CompletionStatus, Extended, Extras, FlowClass, MemWrite, Payload, Tlp,
 };
 
 use super::Card;
+use crate::dma::tags::Arrival;
 
 impl Card {
     /// A request of a kind that the card does not serve: it has neither I/O space nor an AtomicOp completer.
     pub(super) fn not_served(&mut self, now: Instant, request: &Tlp) {
-        self.unsupported();
+        let answered = request.flow_class() == FlowClass::NonPosted;
+        self.unsupported(if answered { Role::Advisory } else { Role::Sole }, request);
+        self.answer_unsupported(now, request);
+    }
+
+    pub(super) fn answer_unsupported(&mut self, now: Instant, request: &Tlp) {
         let status = CompletionStatus::UnsupportedRequest;
         if let Some(answer) = Completion::refusing(request, self.dma.limits.id, status) {
             self.dma.answer(now, self.dma.timing.register_access, answer);
         }
     }
 
-    /// The card supports no prefixes: one makes a packet malformed, and nobody answers it. Hints it does not
-    /// look at, ECRC it does not check.
+    /// A packet with something rare. End-to-end prefixes and hints mean nothing to this card; a prefix of the
+    /// link makes the packet malformed. ECRC is checked when software has switched that on.
     pub(super) fn receive_extended(&mut self, now: Instant, extended: Extended) {
-        let (tlp, extras) = extended.into_parts();
-        if !extras.prefixes.is_empty() {
-            return;
+        let whole = Tlp::Extended(extended);
+        if whole.extras().is_some_and(|extras| extras.prefixes.iter().any(|p| p.is_local())) {
+            return self.detect(Error::MalformedTlp, Role::Sole, Some(&whole));
         }
+        if self.space.checks_ecrc() && whole.ecrc_holds() == Some(false) {
+            return self.detect(Error::Ecrc, Role::Sole, Some(&whole));
+        }
+        if whole.is_poisoned() {
+            self.detect(Error::PoisonedTlp, Role::Sole, Some(&whole));
+        }
+        let (tlp, extras) = whole.into_parts();
         match (tlp, extras) {
             (tlp, Extras { poisoned: true, .. }) => self.receive_poisoned(now, tlp),
             (tlp, extras) if extras.address_type != AddressType::Untranslated => {
@@ -45,17 +60,18 @@ impl Card {
         }
     }
 
-    /// Bad data changes nothing: a read that brings it has failed, a write is as one that is not supported.
-    /// PCIe 5.0 §2.7.2.2, "Rules For Use of Data Poisoning".
+    /// Bad data changes nothing: a read that brings it has failed, a write is answered as one that is not
+    /// supported. PCIe 5.0 §2.7.2.2, "Rules For Use of Data Poisoning".
     fn receive_poisoned(&mut self, now: Instant, tlp: Tlp) {
         match tlp {
             Tlp::Completion(completion) => {
-                let status = CompletionStatus::CompleterAbort;
-                let data = Payload::new();
-                self.receive(now, Tlp::Completion(Completion { status, data, ..completion }));
+                let arrival = self.dma.tags.spoil(&completion);
+                if matches!(arrival, Arrival::Failed { .. }) {
+                    self.counters.failed_reads += 1;
+                }
+                self.arrived(now, arrival, &[]);
             }
-            Tlp::Message(_) => {}
-            request => self.not_served(now, &request),
+            request => self.answer_unsupported(now, &request),
         }
     }
 }

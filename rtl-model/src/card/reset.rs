@@ -53,6 +53,10 @@ impl Card {
                 self.counters.discarded_completions += u64::from(known);
             }
             Tlp::MemWrite(_) | Tlp::Message(_) => {}
+            request @ (Tlp::IoRead(_) | Tlp::IoWrite(_) | Tlp::Atomic(_)) => {
+                self.answer_unsupported(now, &request);
+            }
+            Tlp::Extended(extended) => self.receive_in_reset(now, extended.into_parts().0),
         }
     }
 

@@ -153,6 +153,21 @@ impl Tags {
         }
     }
 
+    /// Matches a completion with bad data: the read has failed, and what of its answer is still to come is
+    /// dropped.
+    pub(crate) fn spoil(&mut self, completion: &Completion) -> Arrival {
+        match self.complete(completion) {
+            Arrival::Data { owner, .. } => {
+                let slot = &mut self.slots[usize::from(completion.tag.0)];
+                if slot.left != 0 {
+                    slot.in_use = Use::Orphaned;
+                }
+                Arrival::Failed { owner, missing: slot.left + completion.data.len() as u16 }
+            }
+            other => other,
+        }
+    }
+
     /// When the oldest unanswered read times out.
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         while let Some(&(sent, tag, generation)) = self.sent.front() {
