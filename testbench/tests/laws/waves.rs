@@ -189,6 +189,10 @@ fn shown_as_traced(file: &str) {
     for (device, queues) in [("blk", 1), ("net", 2)] {
         let folder = tempfile::tempdir().expect("a place for files");
         let text = trace::SMALL.replace("layouts = [\"indirect\"]", "layouts = [\"direct\"]");
+        // Infinite credits never change, and waves show nothing of them.
+        let finite = "completion = { headers = 64, data = 512 }";
+        let text =
+            format!("{text}\n[link.root_buffers]\n{finite}\n[link.card_buffers]\n{finite}\n");
         let scenario = scenario(folder.path(), &text);
         let (waves, trace) = (folder.path().join(file), folder.path().join("t.txt"));
         let [scenario, shown, traced] =
