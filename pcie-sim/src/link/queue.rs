@@ -57,10 +57,12 @@ impl TransmitQueue {
     /// Puts a TLP behind those of its class.
     #[inline]
     pub(super) fn submit(&mut self, tlp: Tlp) {
-        let data_credits = tlp.data_credits();
-        let wire_bytes = tlp.len_bytes() as u32 + FRAMING_BYTES;
-        let waiting = Waiting { order: self.submitted, data_credits, wire_bytes, tlp };
-        self.queues[waiting.tlp.flow_class() as usize].push_back(waiting);
+        let data_dwords = tlp.data_dwords() as u32;
+        let data_credits = data_dwords.div_ceil(4);
+        let wire_bytes = 4 * (tlp.header_dwords() as u32 + data_dwords) + FRAMING_BYTES;
+        let class = tlp.flow_class() as usize;
+        let order = self.submitted;
+        self.queues[class].push_back(Waiting { order, data_credits, wire_bytes, tlp });
         self.submitted += 1;
         self.queued += 1;
     }
