@@ -6,7 +6,7 @@ use crate::endpoint::{Direction, Sighting, Tap};
 use crate::time::Instant;
 use crate::tlp::FlowClass;
 
-/// Events that are kept until somebody takes them; later ones are counted only.
+/// Events that are kept until somebody takes them; later ones are dropped.
 const EVENTS: usize = 1024;
 
 /// The two ends of the link.
