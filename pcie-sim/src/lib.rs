@@ -11,6 +11,8 @@
 //! Left out: the physical layer below symbols, link training, CPU micro-architecture.
 
 pub mod address;
+pub mod aer;
+pub mod config_space;
 pub mod crc;
 pub mod endpoint;
 pub mod host;

@@ -8,6 +8,7 @@ mod reset;
 mod work;
 
 use pcie_sim::address::Bdf;
+use pcie_sim::aer::Role;
 use pcie_sim::endpoint::{Endpoint, Port, ResetKind};
 use pcie_sim::spec::aer::Error;
 use pcie_sim::spec::virtio_pci::isr;
@@ -16,9 +17,8 @@ use pcie_sim::tlp::Tlp;
 
 use self::mmio::Front;
 
-use crate::aer::Role;
 use crate::config::{AddressPolicy, CardConfig, CardError};
-use crate::config_space::{ConfigSpace, Settings, Timeout};
+use crate::config_space::{CardSpace, Settings, Timeout};
 use crate::device::Device;
 use crate::dma::tags::Arrival;
 use crate::dma::{Cause, Dma, Event, Limits};
@@ -62,7 +62,7 @@ pub struct CardCounters {
 /// A virtio card, cycle-approximate.
 #[derive(Debug)]
 pub struct Card {
-    space: ConfigSpace,
+    space: CardSpace,
     settings: Settings,
     registers: Registers,
     msix: Msix,
@@ -94,7 +94,7 @@ impl Card {
         let mut config = config;
         let device = Device::new(std::mem::replace(&mut config.device, placeholder))?;
         let identity = device.identity();
-        let space = ConfigSpace::new(&config, &identity);
+        let space = CardSpace::new(&config, &identity);
         let registers = Registers::new(&config, identity.queues, device.features());
         let queue = |index| Queue::new(index, build(&config, &device, index));
         let queues = (0..identity.queues).map(queue).collect();

@@ -1,45 +1,35 @@
-//! PCI configuration space: 4 KiB of bytes, with masks that say which bits software may change and which
-//! of them a reset leaves alone.
+//! The card's configuration space: its capabilities, and what software's settings mean to the card.
 //!
 //! | room | its job |
 //! |---|---|
 //! | `build` | where each capability lies and what it says |
-//! | `access` | what software may do with each bit: one table |
+//! | `access` | what software may do with the bits of virtio's own capabilities |
 //!
-//! What a write means to the rest of the card is read back out by [`ConfigSpace::settings`]; errors are
-//! recorded by [`crate::aer`]. Left out: INTx, ASPM, wake-up events (PME), the extended capabilities of
-//! the physical layer.
+//! The bytes and the rules of access are [`pcie_sim::config_space`]'s, errors are recorded by
+//! [`pcie_sim::aer`]. Left out: INTx, ASPM, wake-up events (PME), the extended capabilities of the
+//! physical layer.
 
 mod access;
 mod build;
 
+use pcie_sim::aer::{ErrorRegisters, Logged, Role};
+use pcie_sim::config_space::ConfigSpace;
 use pcie_sim::endpoint::ResetKind;
-use pcie_sim::spec::aer;
+use pcie_sim::spec::aer::{self, Error, Signal};
 use pcie_sim::spec::pci::{bar, command, express, header, msix, power, status};
 use pcie_sim::spec::virtio_pci::cap;
 use pcie_sim::time::Span;
 
 use crate::config::CardConfig;
 
-/// Bytes of a PCI Express function's configuration space.
-pub(crate) const BYTES: usize = header::SPACE_BYTES as usize;
 /// The largest payload that the card can send or take, in bytes: the largest there is, so that the slot
 /// alone decides.
 const PAYLOAD_SUPPORTED: u16 = 4096;
 
-/// The bytes, and what may be done to each bit.
+/// The registers, and where the card finds its own among them.
 #[derive(Debug)]
-pub(crate) struct ConfigSpace {
-    bytes: Box<[u8; BYTES]>,
-    /// As built: what power-on leaves.
-    initial: Box<[u8; BYTES]>,
-    writable: Box<[u8; BYTES]>,
-    /// Bits that a written one clears.
-    clearable: Box<[u8; BYTES]>,
-    /// Bits that every reset but power-on keeps.
-    sticky: Box<[u8; BYTES]>,
-    /// Bits that only a reset of the link puts back.
-    of_link: Box<[u8; BYTES]>,
+pub(crate) struct CardSpace {
+    registers: ConfigSpace,
     /// Where the capabilities are that the card itself uses.
     pub(crate) at: Places,
 }
@@ -115,7 +105,7 @@ pub(crate) struct Window {
     pub(crate) length: u32,
 }
 
-impl ConfigSpace {
+impl CardSpace {
     /// The configuration space of a card that is `identity`, as power-on leaves it.
     pub(crate) fn new(config: &CardConfig, identity: &Identity) -> Self {
         build::build(config, identity)
@@ -123,38 +113,45 @@ impl ConfigSpace {
 
     /// Puts back what a reset of this kind does not leave alone.
     pub(crate) fn reset(&mut self, kind: ResetKind) {
-        for at in 0..BYTES {
-            let of_link = if kind == ResetKind::Hot { 0 } else { self.of_link[at] };
-            let kept = self.sticky[at] | of_link;
-            self.bytes[at] = self.bytes[at] & kept | self.initial[at] & !kept;
-        }
+        self.registers.reset(kind);
+    }
+
+    /// Records an error; the signal to send, if one is to be sent.
+    pub(crate) fn report(
+        &mut self,
+        error: Error,
+        role: Role,
+        logged: Option<&Logged>,
+    ) -> Option<Signal> {
+        let places = ErrorRegisters { express: self.at.express, aer: self.at.aer };
+        places.report(&mut self.registers, error, role, logged)
+    }
+
+    /// A request of the card's was answered with an error: the bits that PCI has had for it all along.
+    /// PCIe 5.0 §7.5.1.1.4, "Status Register".
+    pub(crate) fn request_failed(&mut self, aborted: bool) {
+        let bit =
+            if aborted { status::RECEIVED_TARGET_ABORT } else { status::RECEIVED_MASTER_ABORT };
+        self.registers.set_word(header::STATUS, bit, u16::MAX);
     }
 
     /// The bytes at `offset`; past the end, zeroes.
     pub(crate) fn read(&self, offset: u16, into: &mut [u8]) {
-        for (at, byte) in (usize::from(offset)..).zip(into) {
-            *byte = self.bytes.get(at).copied().unwrap_or(0);
-        }
+        self.registers.read(offset, into);
     }
 
     /// Writes what may be written. The reset that this may ask for is for the caller to carry out.
     pub(crate) fn write(&mut self, offset: u16, data: &[u8]) -> Option<ResetKind> {
         let state = self.power_state();
-        for (at, &byte) in (usize::from(offset)..).zip(data) {
-            if at < BYTES {
-                let writable = self.writable[at];
-                let kept = self.bytes[at] & !writable & !(byte & self.clearable[at]);
-                self.bytes[at] = kept | byte & writable;
-            }
-        }
+        self.registers.write(offset, data);
         if !matches!(self.power_state(), power::D0 | power::D3HOT) {
             // D1 and D2 are not supported: the write is done, and changes nothing. PCI PM 1.2 §3.2.4.
-            self.set_word(self.at.power + power::CONTROL, power::CONTROL_STATE, state);
+            self.registers.set_word(self.at.power + power::CONTROL, power::CONTROL_STATE, state);
         }
         if self.starts_flr(offset, data) {
             return Some(ResetKind::FunctionLevel);
         }
-        let control = self.word(self.at.power + power::CONTROL);
+        let control = self.registers.word(self.at.power + power::CONTROL);
         let woken = state == power::D3HOT && self.power_state() == power::D0;
         (woken && control & power::CONTROL_NO_SOFT_RESET == 0).then_some(ResetKind::Soft)
     }
@@ -167,29 +164,34 @@ impl ConfigSpace {
     }
 
     fn power_state(&self) -> u16 {
-        self.word(self.at.power + power::CONTROL) & power::CONTROL_STATE
+        self.registers.word(self.at.power + power::CONTROL) & power::CONTROL_STATE
     }
 
     /// Shows the bits that follow the card rather than software.
     pub(crate) fn show(&mut self, interrupt: bool, transactions_pending: bool) {
         let when = |on: bool| if on { u16::MAX } else { 0 };
-        self.set_word(header::STATUS, status::INTERRUPT, when(interrupt));
+        self.registers.set_word(header::STATUS, status::INTERRUPT, when(interrupt));
         let device_status = self.at.express + express::DEVICE_STATUS;
-        self.set_word(device_status, express::STATUS_PENDING, when(transactions_pending));
+        self.registers.set_word(device_status, express::STATUS_PENDING, when(transactions_pending));
     }
 
     /// What software has set.
     pub(crate) fn settings(&self) -> Settings {
-        let command = self.word(header::COMMAND);
-        let control = self.word(self.at.express + express::DEVICE_CONTROL);
-        let messages = self.word(self.at.msix + msix::CONTROL);
+        let command = self.registers.word(header::COMMAND);
+        let control = self.registers.word(self.at.express + express::DEVICE_CONTROL);
+        let messages = self.registers.word(self.at.msix + msix::CONTROL);
         // PCI power management 1.2 §5.4.1: only in D0 does the function answer to and use memory space.
         let awake = self.power_state() == power::D0;
-        let base = |index: u16| u64::from(self.dword(header::BAR0 + 4 * index) & !bar::FLAGS);
+        let base =
+            |index: u16| u64::from(self.registers.dword(header::BAR0 + 4 * index) & !bar::FLAGS);
         Settings {
             memory_space: awake && command & command::MEMORY_SPACE != 0,
             bus_master: awake && command & command::BUS_MASTER != 0,
-            bars: [base(0), base(1), base(2) | u64::from(self.dword(header::BAR0 + 12)) << 32],
+            bars: [
+                base(0),
+                base(1),
+                base(2) | u64::from(self.registers.dword(header::BAR0 + 12)) << 32,
+            ],
             payload_max: express::size_bytes(control >> 5).min(PAYLOAD_SUPPORTED),
             read_max: express::size_bytes(control >> 12),
             tag_bits: self.tag_bits(),
@@ -201,12 +203,12 @@ impl ConfigSpace {
 
     /// ECRC Check Enable.
     pub(crate) fn checks_ecrc(&self) -> bool {
-        self.dword(self.at.aer + aer::CONTROL) & aer::CONTROL_ECRC_CHECK != 0
+        self.registers.dword(self.at.aer + aer::CONTROL) & aer::CONTROL_ECRC_CHECK != 0
     }
 
     fn tag_bits(&self) -> TagBits {
-        let control = self.word(self.at.express + express::DEVICE_CONTROL);
-        let control_2 = self.word(self.at.express + express::DEVICE_CONTROL_2);
+        let control = self.registers.word(self.at.express + express::DEVICE_CONTROL);
+        let control_2 = self.registers.word(self.at.express + express::DEVICE_CONTROL_2);
         if control_2 & express::CONTROL_2_TAG_10 != 0 {
             TagBits::Ten
         } else if control & express::CONTROL_EXTENDED_TAG != 0 {
@@ -218,7 +220,7 @@ impl ConfigSpace {
 
     /// The middle of the range asked for: a card's timer is coarse.
     fn timeout(&self) -> Timeout {
-        let control = self.word(self.at.express + express::DEVICE_CONTROL_2);
+        let control = self.registers.word(self.at.express + express::DEVICE_CONTROL_2);
         if control & express::CONTROL_2_TIMEOUT_OFF != 0 {
             return Timeout::Never;
         }
@@ -233,9 +235,9 @@ impl ConfigSpace {
     /// at a multiple of their number. Virtio 1.4, "PCI configuration access capability".
     pub(crate) fn window(&self) -> Option<Window> {
         let at = self.at.window;
-        let bar = self.bytes[usize::from(at + cap::BAR)];
-        let offset = self.dword(at + cap::OFFSET);
-        let length = self.dword(at + cap::LENGTH);
+        let bar = self.registers.byte(at + cap::BAR);
+        let offset = self.registers.dword(at + cap::OFFSET);
+        let length = self.registers.dword(at + cap::LENGTH);
         let fits = matches!(length, 1 | 2 | 4) && offset.is_multiple_of(length);
         fits.then_some(Window { bar, offset, length })
     }
@@ -248,41 +250,12 @@ impl ConfigSpace {
 
     /// Stores what a read through the window found.
     pub(crate) fn set_window_data(&mut self, data: &[u8]) {
-        self.put(self.at.window + cap::PCI_CFG_DATA, data);
+        self.registers.put(self.at.window + cap::PCI_CFG_DATA, data);
     }
 
     /// The bytes of `pci_cfg_data`.
     pub(crate) fn window_data(&self) -> [u8; 4] {
-        self.dword(self.at.window + cap::PCI_CFG_DATA).to_le_bytes()
-    }
-
-    /// Sets bytes whatever software may do to them.
-    pub(crate) fn put(&mut self, at: u16, data: &[u8]) {
-        let at = usize::from(at);
-        self.bytes[at..at + data.len()].copy_from_slice(data);
-    }
-
-    /// Sets those bits of a word that `mask` names.
-    pub(crate) fn set_word(&mut self, at: u16, mask: u16, value: u16) {
-        let value = self.word(at) & !mask | value & mask;
-        self.put(at, &value.to_le_bytes());
-    }
-
-    /// Sets those bits of a doubleword that `mask` names.
-    pub(crate) fn set_dword(&mut self, at: u16, mask: u32, value: u32) {
-        let value = self.dword(at) & !mask | value & mask;
-        self.put(at, &value.to_le_bytes());
-    }
-
-    /// 16 bits.
-    pub(crate) fn word(&self, at: u16) -> u16 {
-        let at = usize::from(at);
-        u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
-    }
-
-    /// 32 bits.
-    pub(crate) fn dword(&self, at: u16) -> u32 {
-        u32::from(self.word(at)) | u32::from(self.word(at + 2)) << 16
+        self.registers.dword(self.at.window + cap::PCI_CFG_DATA).to_le_bytes()
     }
 }
 

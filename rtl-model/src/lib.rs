@@ -16,12 +16,10 @@
 //! | `dma` | what waits to leave, tags, order |
 //! | `device` | disk, network interface |
 //! | [`exerciser`] | another card: DMA and nothing else, to measure a host with |
-//! | `aer` | what of an error is recorded, and told |
 //! | [`malice`] | what a card does that may not be done |
 //!
 //! Left out: packed rings, queue reset, several queue pairs, INTx messages, power management events.
 
-mod aer;
 pub mod card;
 pub mod config;
 mod config_space;

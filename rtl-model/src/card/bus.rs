@@ -1,6 +1,7 @@
 //! The card as a target: configuration, registers, memory; every request is answered or, if posted, done.
 
 use pcie_sim::address::Bdf;
+use pcie_sim::aer::Role;
 use pcie_sim::spec::virtio_mmio;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{
@@ -9,7 +10,6 @@ use pcie_sim::tlp::{
 };
 
 use super::Card;
-use crate::aer::Role;
 use crate::config_space;
 use crate::layout;
 use crate::msix::Msix;

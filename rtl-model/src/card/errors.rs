@@ -1,12 +1,13 @@
-//! The errors that the card itself can detect, and what becomes of them: recorded and told by [`crate::aer`],
+//! The errors that the card itself can detect, and what becomes of them: recorded and told by [`pcie_sim::aer`],
 //! and an end, if a bad one, for whoever waits.
 
+use pcie_sim::aer::{Logged, Role};
 use pcie_sim::spec::aer::Error;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{Completion, CompletionStatus, Message, Tlp};
 
 use super::Card;
-use crate::aer::{Logged, Role};
+
 use crate::dma::tags::Arrival;
 
 /// Messages that every endpoint takes, and this one does nothing about: unlock, power states, PME_Turn_Off,

@@ -1,6 +1,6 @@
 //! The card as it takes what it has no use for: I/O, atomic requests, and packets with something rare.
 
-use crate::aer::Role;
+use pcie_sim::aer::Role;
 use pcie_sim::spec::aer::Error;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{

@@ -9,34 +9,27 @@
 //! of them. The last 8 of PCI Express are the second set of slot registers, which an endpoint has no use
 //! for and reads as zeroes; where room is short the capability ends before them.
 
+use pcie_sim::config_space::{ConfigSpace, access};
 use pcie_sim::spec::pci::{bar, cap_id, express, extended, header, msix, power, status};
 use pcie_sim::spec::virtio_pci::{
     CAP_VENDOR, COMMON_CFG_BYTES, DEVICE_ID_BASE, VENDOR_ID, bounce, cap, cfg_type,
 };
 use pcie_sim::spec::{aer, pci};
 
-use super::access::{self, Row};
-use super::{BYTES, ConfigSpace, Identity, PAYLOAD_SUPPORTED, Places};
+use super::{CardSpace, Identity, PAYLOAD_SUPPORTED, Places};
 use crate::config::CardConfig;
 use crate::layout;
 use crate::msix::Msix;
 
 /// A configuration space that grows.
-pub(super) struct Builder {
+struct Builder {
     space: ConfigSpace,
-    /// Where the next capability goes.
-    next: u16,
-    /// The byte that points to it.
-    pointer: u16,
-    /// Where the next extended capability goes.
-    next_extended: u16,
-    /// The header that points to it.
-    last_extended: Option<u16>,
+    at: Places,
 }
 
 /// The configuration space of a card behind which `identity` is.
-pub(super) fn build(config: &CardConfig, identity: &Identity) -> ConfigSpace {
-    let mut builder = Builder::new();
+pub(super) fn build(config: &CardConfig, identity: &Identity) -> CardSpace {
+    let mut builder = Builder { space: ConfigSpace::new(), at: Places::default() };
     builder.header(identity);
     builder.bars(config);
     builder.express(config);
@@ -51,7 +44,8 @@ pub(super) fn build(config: &CardConfig, identity: &Identity) -> ConfigSpace {
     builder.power(config.no_soft_reset);
     builder.aer();
     builder.serial_number(config.serial_number);
-    builder.finish()
+    builder.space.built();
+    CardSpace { registers: builder.space, at: builder.at }
 }
 
 /// Bytes of the capabilities below 0x100, with PCI Express whole.
@@ -64,71 +58,8 @@ fn bytes_wanted(config: &CardConfig) -> u16 {
 }
 
 impl Builder {
-    fn new() -> Self {
-        let blank = || Box::new([0; BYTES]);
-        let space = ConfigSpace {
-            bytes: blank(),
-            initial: blank(),
-            writable: blank(),
-            clearable: blank(),
-            sticky: blank(),
-            of_link: blank(),
-            at: Places::default(),
-        };
-        Self {
-            space,
-            next: header::BYTES,
-            pointer: header::CAPABILITIES,
-            next_extended: header::CAPABILITIES_END,
-            last_extended: None,
-        }
-    }
-
-    fn finish(mut self) -> ConfigSpace {
-        debug_assert!(self.next <= header::CAPABILITIES_END && self.next_extended <= BYTES as u16);
-        self.space.initial = self.space.bytes.clone();
-        self.space
-    }
-
-    /// A capability of `len` bytes behind the one before; where it begins.
-    fn capability(&mut self, id: u8, len: u16) -> u16 {
-        let at = self.next;
-        self.put(self.pointer, &[at as u8]);
-        self.put(at, &[id]);
-        self.pointer = at + cap::NEXT;
-        self.next = at + len;
-        at
-    }
-
-    /// An extended capability of `len` bytes behind the one before; where it begins.
-    fn extended(&mut self, id: u16, version: u8, len: u16) -> u16 {
-        let at = self.next_extended;
-        if let Some(last) = self.last_extended {
-            let (id, _) = extended::parts(self.space.dword(last));
-            let version = self.space.bytes[usize::from(last) + 2] & 0xf;
-            self.put(last, &extended::header(id, version, at).to_le_bytes());
-        }
-        self.put(at, &extended::header(id, version, 0).to_le_bytes());
-        self.last_extended = Some(at);
-        self.next_extended = at + len;
-        at
-    }
-
     fn put(&mut self, at: u16, data: &[u8]) {
         self.space.put(at, data);
-    }
-
-    fn rights(&mut self, base: u16, rows: &[Row]) {
-        let space = &mut self.space;
-        for &(offset, bits, access) in rows {
-            for (at, mask) in (usize::from(base + offset)..).zip(bits.to_le_bytes()) {
-                let when = |on: bool| if on { mask } else { 0 };
-                space.writable[at] |= when(access.writable());
-                space.clearable[at] |= when(access.clearable());
-                space.sticky[at] |= when(access.sticky());
-                space.of_link[at] |= when(access == access::Access::RwLink);
-            }
-        }
     }
 
     fn header(&mut self, identity: &Identity) {
@@ -139,7 +70,7 @@ impl Builder {
         self.put(header::CLASS_CODE, &identity.class_code.to_le_bytes()[..3]);
         self.put(header::SUBSYSTEM_VENDOR_ID, &VENDOR_ID.to_le_bytes());
         self.put(header::SUBSYSTEM_ID, &(0x40 + identity.device_type).to_le_bytes());
-        self.rights(0, access::HEADER);
+        self.space.rights(0, access::HEADER);
     }
 
     /// The bits of a base address that its size leaves are writable. PCI 3.0 §6.2.5.1.
@@ -148,7 +79,7 @@ impl Builder {
         let mut bar = |index: u16, bytes: u64| {
             for (offset, bits) in [(0, !(bytes - 1) as u32), (4, (!(bytes - 1) >> 32) as u32)] {
                 if offset == 0 || index == 2 {
-                    self.rights(register(index) + offset, &[(0, bits, access::Access::Rw)]);
+                    self.space.rights(register(index) + offset, &[(0, bits, access::Access::Rw)]);
                 }
             }
         };
@@ -165,8 +96,8 @@ impl Builder {
         let room = header::CAPABILITIES_END - header::BYTES;
         let short = bytes_wanted(config) > room;
         let len = if short { express::SLOT_CAPABILITIES_2 } else { express::BYTES };
-        let at = self.capability(cap_id::PCI_EXPRESS, len);
-        self.space.at.express = at;
+        let at = self.space.capability(cap_id::PCI_EXPRESS, len);
+        self.at.express = at;
         let kind = 2 | u16::from(express::TYPE_ENDPOINT) << 4;
         self.put(at + express::CAPABILITIES, &kind.to_le_bytes());
         let device = u32::from(express::size_code(PAYLOAD_SUPPORTED))
@@ -187,7 +118,7 @@ impl Builder {
             | express::CAPABLE_TAG_10_REQUESTER
             | express::CAPABLE_PREFIXES;
         self.put(at + express::DEVICE_CAPABILITIES_2, &device_2.to_le_bytes());
-        self.rights(at, access::EXPRESS);
+        self.space.rights(at, access::EXPRESS);
     }
 
     /// The link's registers: the card is as fast and as wide as the link that it is in.
@@ -206,17 +137,17 @@ impl Builder {
     }
 
     fn msix(&mut self, vectors: u16) {
-        let at = self.capability(cap_id::MSIX, msix::BYTES);
-        self.space.at.msix = at;
+        let at = self.space.capability(cap_id::MSIX, msix::BYTES);
+        self.at.msix = at;
         self.put(at + msix::CONTROL, &(vectors - 1).to_le_bytes());
         self.put(at + msix::TABLE, &1_u32.to_le_bytes());
         self.put(at + msix::PBA, &(Msix::pending_offset(vectors) | 1).to_le_bytes());
-        self.rights(at, access::MSIX);
+        self.space.rights(at, access::MSIX);
     }
 
     /// A virtio capability of a type: where it begins.
     fn structure(&mut self, kind: u8, len: u8) -> u16 {
-        let at = self.capability(CAP_VENDOR, len.into());
+        let at = self.space.capability(CAP_VENDOR, len.into());
         self.put(at + cap::LEN, &[len, kind]);
         at
     }
@@ -240,8 +171,8 @@ impl Builder {
         let device_bytes = identity.config_bytes as u32;
         self.registers(cfg_type::DEVICE, plain, layout::DEVICE, device_bytes);
         let window = self.structure(cfg_type::PCI, longer);
-        self.space.at.window = window;
-        self.rights(window, access::WINDOW);
+        self.at.window = window;
+        self.space.rights(window, super::access::WINDOW);
     }
 
     /// The memory on the card: shared with the driver, or its bounce buffer.
@@ -261,28 +192,28 @@ impl Builder {
     }
 
     fn power(&mut self, no_soft_reset: bool) {
-        let at = self.capability(cap_id::POWER_MANAGEMENT, power::BYTES);
-        self.space.at.power = at;
+        let at = self.space.capability(cap_id::POWER_MANAGEMENT, power::BYTES);
+        self.at.power = at;
         self.put(at + power::CAPABILITIES, &power::VERSION.to_le_bytes());
         if no_soft_reset {
             self.put(at + power::CONTROL, &power::CONTROL_NO_SOFT_RESET.to_le_bytes());
         }
-        self.rights(at, access::POWER);
+        self.space.rights(at, access::POWER);
     }
 
     fn aer(&mut self) {
-        let at = self.extended(aer::CAP_ID, aer::CAP_VERSION, aer::BYTES);
-        self.space.at.aer = at;
+        let at = self.space.extended(aer::CAP_ID, aer::CAP_VERSION, aer::BYTES);
+        self.at.aer = at;
         self.put(at + aer::UNCORRECTABLE_SEVERITY, &aer::SEVERITY_DEFAULT.to_le_bytes());
         self.put(at + aer::CORRECTABLE_MASK, &aer::ADVISORY_NON_FATAL.to_le_bytes());
         let control = aer::CONTROL_ECRC_GENERATION_CAPABLE | aer::CONTROL_ECRC_CHECK_CAPABLE;
         self.put(at + aer::CONTROL, &control.to_le_bytes());
-        self.rights(at, access::AER);
+        self.space.rights(at, access::AER);
     }
 
     fn serial_number(&mut self, number: u64) {
         let bytes = pci::extended::SERIAL_NUMBER_BYTES;
-        let at = self.extended(extended::SERIAL_NUMBER, 1, bytes);
+        let at = self.space.extended(extended::SERIAL_NUMBER, 1, bytes);
         self.put(at + extended::SERIAL_NUMBER_VALUE, &number.to_le_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! What the card does about an error that it detects: which bits say so, what is logged, which message
+//! What a function does about an error that it detects: which bits say so, what is logged, which message
 //! goes. PCIe 5.0 §6.2.5, "Sequence of Device Error Signaling and Logging Operations", as a function.
 //!
 //! ```text
@@ -9,15 +9,14 @@
 //!
 //! Left out: more than one logged header, internal errors, header log overflow.
 
-use pcie_sim::spec::aer::{self, Error, Signal};
-use pcie_sim::spec::pci::{command, express, header, status};
-use pcie_sim::tlp::{Tlp, codec};
-
 use crate::config_space::ConfigSpace;
+use crate::spec::aer::{self, Error, Signal};
+use crate::spec::pci::{command, express, header, status};
+use crate::tlp::{Tlp, codec};
 
 /// The header of a TLP as the registers log it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Logged {
+pub struct Logged {
     header: [u8; 16],
     prefixes: [u8; 16],
     has_prefix: bool,
@@ -30,7 +29,8 @@ const FMT: u8 = 0b111 << 5;
 
 impl Logged {
     /// Header and prefixes of a TLP; of a header of three doublewords the fourth stays zero.
-    pub(crate) fn of(tlp: &Tlp) -> Self {
+    #[must_use]
+    pub fn of(tlp: &Tlp) -> Self {
         let mut bytes = Vec::new();
         codec::emit(tlp, &mut bytes);
         let is_prefix = |dword: &&[u8]| dword.first().is_some_and(|first| first & FMT == PREFIX);
@@ -53,7 +53,7 @@ fn first_bytes(bytes: &[u8], most: usize) -> [u8; 16] {
 
 /// How an error came about, as far as it decides how grave it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// Somebody else hears of it too, from the completion or by its absence: if it is not fatal it is told
     /// as a correctable one. PCIe 5.0 §6.2.3.2.4, "Advisory Non-Fatal Error Cases".
     Advisory,
@@ -61,16 +61,38 @@ pub(crate) enum Role {
     Sole,
 }
 
-impl ConfigSpace {
+/// Where a function has its error registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorRegisters {
+    /// The PCI Express capability.
+    pub express: u16,
+    /// The AER capability.
+    pub aer: u16,
+}
+
+/// The registers while an error is recorded.
+struct Record<'a> {
+    space: &'a mut ConfigSpace,
+    at: ErrorRegisters,
+}
+
+impl ErrorRegisters {
     /// Records an error; the signal to send, if one is to be sent.
-    pub(crate) fn report(
-        &mut self,
+    pub fn report(
+        self,
+        space: &mut ConfigSpace,
         error: Error,
         role: Role,
         logged: Option<&Logged>,
     ) -> Option<Signal> {
+        Record { space, at: self }.report(error, role, logged)
+    }
+}
+
+impl Record<'_> {
+    fn report(&mut self, error: Error, role: Role, logged: Option<&Logged>) -> Option<Signal> {
         if error == Error::PoisonedTlp {
-            self.set_word(header::STATUS, status::DETECTED_PARITY, u16::MAX);
+            self.space.set_word(header::STATUS, status::DETECTED_PARITY, u16::MAX);
         }
         if error.is_correctable() {
             self.detected(express::STATUS_CORRECTABLE);
@@ -80,7 +102,7 @@ impl ConfigSpace {
             self.detected(express::STATUS_UNSUPPORTED);
         }
         let bit = 1 << error.bit();
-        let fatal = self.dword(self.at.aer + aer::UNCORRECTABLE_SEVERITY) & bit != 0;
+        let fatal = self.space.dword(self.at.aer + aer::UNCORRECTABLE_SEVERITY) & bit != 0;
         if !fatal && role == Role::Advisory {
             return self.advisory(error, logged);
         }
@@ -93,17 +115,17 @@ impl ConfigSpace {
     }
 
     fn detected(&mut self, bit: u16) {
-        self.set_word(self.at.express + express::DEVICE_STATUS, bit, u16::MAX);
+        self.space.set_word(self.at.express + express::DEVICE_STATUS, bit, u16::MAX);
     }
 
     fn device_control(&self, bit: u16) -> bool {
-        self.word(self.at.express + express::DEVICE_CONTROL) & bit != 0
+        self.space.word(self.at.express + express::DEVICE_CONTROL) & bit != 0
     }
 
     /// Sets a correctable status bit; the signal, when it is neither masked nor switched off.
     fn correctable(&mut self, bit: u32) -> Option<Signal> {
-        self.set_dword(self.at.aer + aer::CORRECTABLE_STATUS, bit, u32::MAX);
-        let masked = self.dword(self.at.aer + aer::CORRECTABLE_MASK) & bit != 0;
+        self.space.set_dword(self.at.aer + aer::CORRECTABLE_STATUS, bit, u32::MAX);
+        let masked = self.space.dword(self.at.aer + aer::CORRECTABLE_MASK) & bit != 0;
         let enabled = self.device_control(express::CONTROL_CORRECTABLE);
         (!masked && enabled).then_some(Signal::Correctable)
     }
@@ -111,7 +133,7 @@ impl ConfigSpace {
     fn advisory(&mut self, error: Error, logged: Option<&Logged>) -> Option<Signal> {
         self.detected(express::STATUS_CORRECTABLE);
         let signal = self.correctable(aer::ADVISORY_NON_FATAL);
-        let masks = self.dword(self.at.aer + aer::CORRECTABLE_MASK);
+        let masks = self.space.dword(self.at.aer + aer::CORRECTABLE_MASK);
         if masks & aer::ADVISORY_NON_FATAL != 0 {
             return None;
         }
@@ -126,15 +148,15 @@ impl ConfigSpace {
         let base = self.at.aer;
         let bit = 1 << error.bit();
         // The pointer says something as long as the bit it points to is set.
-        let pointer = self.dword(base + aer::CONTROL) & aer::CONTROL_FIRST_ERROR;
-        let status = self.dword(base + aer::UNCORRECTABLE_STATUS);
+        let pointer = self.space.dword(base + aer::CONTROL) & aer::CONTROL_FIRST_ERROR;
+        let status = self.space.dword(base + aer::UNCORRECTABLE_STATUS);
         let first = status & 1 << pointer == 0;
-        self.set_dword(base + aer::UNCORRECTABLE_STATUS, bit, u32::MAX);
-        if self.dword(base + aer::UNCORRECTABLE_MASK) & bit != 0 {
+        self.space.set_dword(base + aer::UNCORRECTABLE_STATUS, bit, u32::MAX);
+        if self.space.dword(base + aer::UNCORRECTABLE_MASK) & bit != 0 {
             return false;
         }
         if first {
-            self.set_dword(base + aer::CONTROL, aer::CONTROL_FIRST_ERROR, error.bit());
+            self.space.set_dword(base + aer::CONTROL, aer::CONTROL_FIRST_ERROR, error.bit());
             self.log(logged);
         }
         true
@@ -149,19 +171,19 @@ impl ConfigSpace {
         {
             let mut register = base + register;
             for dword in bytes.as_chunks::<4>().0 {
-                self.put(register, &u32::from_be_bytes(*dword).to_le_bytes());
+                self.space.put(register, &u32::from_be_bytes(*dword).to_le_bytes());
                 register += 4;
             }
         }
         let present = if logged.has_prefix { u32::MAX } else { 0 };
-        self.set_dword(base + aer::CONTROL, aer::CONTROL_PREFIX_LOGGED, present);
+        self.space.set_dword(base + aer::CONTROL, aer::CONTROL_PREFIX_LOGGED, present);
     }
 
     /// PCIe 5.0 §6.2.6, "Error Message Controls": SERR# Enable, or the bits of Device Control.
     fn uncorrectable_enabled(&mut self, error: Error, signal: Signal) -> bool {
-        let system = self.word(header::COMMAND) & command::SERR != 0;
+        let system = self.space.word(header::COMMAND) & command::SERR != 0;
         if system {
-            self.set_word(header::STATUS, status::SIGNALED_SYSTEM_ERROR, u16::MAX);
+            self.space.set_word(header::STATUS, status::SIGNALED_SYSTEM_ERROR, u16::MAX);
         }
         let by_kind = match signal {
             Signal::Fatal => express::CONTROL_FATAL,
@@ -170,13 +192,5 @@ impl ConfigSpace {
         let wanted =
             error != Error::UnsupportedRequest || self.device_control(express::CONTROL_UNSUPPORTED);
         system || self.device_control(by_kind) && wanted
-    }
-
-    /// A request of the card's was answered with an error: the bits that PCI has had for it all along.
-    /// PCIe 5.0 §7.5.1.1.4, "Status Register".
-    pub(crate) fn request_failed(&mut self, aborted: bool) {
-        let bit =
-            if aborted { status::RECEIVED_TARGET_ABORT } else { status::RECEIVED_MASTER_ABORT };
-        self.set_word(header::STATUS, bit, u16::MAX);
     }
 }
