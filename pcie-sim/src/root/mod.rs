@@ -11,6 +11,7 @@
 //! ([`crate::host::llc`]). Not modelled: the data in caches, a limit to reads in the memory system.
 
 pub mod enumerate;
+mod errors;
 pub mod inbound;
 mod latency;
 pub mod port;

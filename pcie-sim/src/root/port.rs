@@ -1,20 +1,59 @@
-//! The root port's own configuration space: a bridge from bus 0 to the link.
+//! The root port's own configuration space: a bridge from bus 0 to the link, and where errors end.
 //!
-//! Type 1 header, PCI Express capability; PCI-to-PCI Bridge Architecture 1.2 §3 and PCIe 5.0 §7.5.
-//! Not modelled: interrupts, AER and hot-plug of the port itself.
+//! Type 1 header, PCI Express, MSI, AER; PCI-to-PCI Bridge Architecture 1.2 §3, PCIe 5.0 §7.5 and §7.8.4.
+//! Not modelled: hot-plug and power management events of the port.
 
 use crate::address::PhysAddr;
+use crate::aer::ErrorRegisters;
+use crate::config_space::access::{self, Access, Row};
+use crate::config_space::{BYTES, ConfigSpace};
 use crate::link::LinkTiming;
-use crate::spec::pci::{cap_id, command, express, header, status};
+use crate::spec::aer;
+use crate::spec::pci::{bridge, cap_id, command, express, header, msi, status};
 
-const CONFIG_BYTES: usize = 256;
-const EXPRESS: u16 = 0x40;
+/// What software may do with a bridge's header. PCIe 5.0 §7.5.1.3, "Type 1 Configuration Space Header".
+const HEADER: &[Row] = &[
+    (
+        header::COMMAND,
+        (command::MEMORY_SPACE | command::BUS_MASTER | command::PARITY | command::SERR) as u32,
+        Access::Rw,
+    ),
+    (header::STATUS, status::ERRORS as u32, Access::Rw1c),
+    (header::CACHE_LINE_SIZE, 0xff, Access::Rw),
+    (header::BUS_NUMBERS, 0x00ff_ffff, Access::Rw),
+    (bridge::SECONDARY_STATUS, status::ERRORS as u32, Access::Rw1c),
+    (header::MEMORY_WINDOW, 0xfff0_fff0, Access::Rw),
+    (header::PREFETCHABLE_WINDOW, 0xfff0_fff0, Access::Rw),
+    (header::PREFETCHABLE_BASE_HIGH, u32::MAX, Access::Rw),
+    (header::PREFETCHABLE_LIMIT_HIGH, u32::MAX, Access::Rw),
+    (
+        header::BRIDGE_CONTROL,
+        (bridge::CONTROL_SERR | header::BRIDGE_CONTROL_RESET) as u32,
+        Access::Rw,
+    ),
+];
+
+/// The MSI capability. PCI 3.0 §6.8.1.
+const MSI: &[Row] = &[
+    (msi::CONTROL, msi::CONTROL_ENABLE as u32, Access::Rw),
+    (msi::ADDRESS, 0xffff_fffc, Access::Rw),
+    (msi::ADDRESS_HIGH, u32::MAX, Access::Rw),
+    (msi::DATA, 0xffff, Access::Rw),
+];
+
+/// What only a root port's AER capability has.
+const ROOT_ERRORS: &[Row] = &[
+    (aer::ROOT_COMMAND, aer::ROOT_COMMAND_ALL, Access::Rw),
+    (aer::ROOT_STATUS, aer::ROOT_STATUS_ALL, Access::Rw1cs),
+    (aer::ERROR_SOURCE, u32::MAX, Access::Ros),
+];
 
 /// A root port.
 #[derive(Debug)]
 pub struct RootPort {
-    space: [u8; CONFIG_BYTES],
-    writable: [u8; CONFIG_BYTES],
+    pub(super) space: ConfigSpace,
+    pub(super) errors: ErrorRegisters,
+    pub(super) msi: u16,
     fixed: Option<FixedWindow>,
 }
 
@@ -40,26 +79,21 @@ impl RootPort {
     /// A root port of this link, as reset leaves it.
     #[must_use]
     pub fn new(timing: &LinkTiming, rcb_bytes: u16) -> Self {
-        let mut port = Self { space: [0; CONFIG_BYTES], writable: [0; CONFIG_BYTES], fixed: None };
-        port.set(header::VENDOR_ID, 0x1b36, 2);
-        port.set(header::DEVICE_ID, 0x000c, 2);
-        port.set(header::STATUS, u32::from(status::CAPABILITIES), 2);
-        port.set(header::CLASS_CODE, 0x06_04_00, 3);
-        port.set(header::HEADER_TYPE, 1, 1);
-        port.set(header::PREFETCHABLE_WINDOW, 0x0001_0001, 4);
-        port.set(header::CAPABILITIES, u32::from(EXPRESS), 1);
-        port.set_express(timing, rcb_bytes);
-        let command = command::MEMORY_SPACE | command::BUS_MASTER | command::SERR;
-        port.let_write(header::COMMAND, u32::from(command), 2);
-        port.let_write(header::CACHE_LINE_SIZE, 0xff, 1);
-        port.let_write(header::BUS_NUMBERS, 0x00ff_ffff, 4);
-        port.let_write(header::MEMORY_WINDOW, 0xfff0_fff0, 4);
-        port.let_write(header::PREFETCHABLE_WINDOW, 0xfff0_fff0, 4);
-        port.let_write(header::PREFETCHABLE_BASE_HIGH, 0xffff_ffff, 4);
-        port.let_write(header::PREFETCHABLE_LIMIT_HIGH, 0xffff_ffff, 4);
-        port.let_write(header::BRIDGE_CONTROL, u32::from(header::BRIDGE_CONTROL_RESET), 2);
-        port.let_write(EXPRESS + express::DEVICE_CONTROL, 0x70ff, 2);
-        port
+        let mut space = ConfigSpace::new();
+        space.put(header::VENDOR_ID, &0x1b36_u16.to_le_bytes());
+        space.put(header::DEVICE_ID, &0x000c_u16.to_le_bytes());
+        space.put(header::STATUS, &status::CAPABILITIES.to_le_bytes());
+        space.put(header::CLASS_CODE, &[0x00, 0x04, 0x06]);
+        space.put(header::HEADER_TYPE, &[1]);
+        space.put(header::PREFETCHABLE_WINDOW, &[1, 0, 1, 0]);
+        space.rights(0, HEADER);
+        let express = put_express(&mut space, timing, rcb_bytes);
+        let msi = space.capability(cap_id::MSI, msi::BYTES);
+        space.put(msi + msi::CONTROL, &msi::CONTROL_64_BIT.to_le_bytes());
+        space.rights(msi, MSI);
+        let aer = put_aer(&mut space);
+        space.built();
+        Self { space, errors: ErrorRegisters { express, aer }, msi, fixed: None }
     }
 
     /// Lets a window through whatever the port's registers say.
@@ -67,56 +101,38 @@ impl RootPort {
         self.fixed = window;
     }
 
-    fn set_express(&mut self, timing: &LinkTiming, rcb_bytes: u16) {
-        let kind = u32::from(express::TYPE_ROOT_PORT) << 4 | 2;
-        self.set(EXPRESS, u32::from(cap_id::PCI_EXPRESS), 1);
-        self.set(EXPRESS + express::CAPABILITIES, kind, 2);
-        // The largest there is: what a slot uses is the scenario's to choose.
-        let largest = u32::from(express::size_code(4096));
-        self.set(EXPRESS + express::DEVICE_CAPABILITIES, largest, 4);
-        let link = u32::from(timing.lanes) << 4 | u32::from(timing.generation.number());
-        self.set(EXPRESS + express::LINK_CAPABILITIES, link, 4);
-        self.set(EXPRESS + express::LINK_CONTROL, u32::from(rcb_bytes == 128) << 3, 2);
-        self.set(EXPRESS + express::LINK_STATUS, link, 2);
-    }
-
     /// Reads `len_bytes` (1 to 4) bytes at `offset`; beyond the space, zeroes.
     #[must_use]
     pub fn read(&self, offset: u16, len_bytes: usize) -> u32 {
-        (0..len_bytes).fold(0, |value, i| {
-            let byte = self.space.get(usize::from(offset) + i).copied().unwrap_or(0);
-            value | u32::from(byte) << (8 * i)
-        })
+        let mut bytes = [0; 4];
+        self.space.read(offset, &mut bytes[..len_bytes.min(4)]);
+        u32::from_le_bytes(bytes)
     }
 
     /// Writes `len_bytes` (1 to 4) bytes at `offset`, where bits are writable.
     pub fn write(&mut self, offset: u16, len_bytes: usize, value: u32) {
-        for i in 0..len_bytes {
-            let at = usize::from(offset) + i;
-            let (Some(byte), Some(mask)) = (self.space.get_mut(at), self.writable.get(at)) else {
-                return;
-            };
-            *byte = (*byte & !mask) | ((value >> (8 * i)) as u8 & mask);
+        if usize::from(offset) < BYTES {
+            self.space.write(offset, &value.to_le_bytes()[..len_bytes.min(4)]);
         }
     }
 
     /// The buses behind the port: the link's own, and the last one below it.
     #[must_use]
     pub fn buses(&self) -> (u8, u8) {
-        let numbers = self.read(header::BUS_NUMBERS, 4).to_le_bytes();
+        let numbers = self.space.dword(header::BUS_NUMBERS).to_le_bytes();
         (numbers[1], numbers[2])
     }
 
     /// Whether the link below is held in reset: Secondary Bus Reset. PCIe 5.0 §7.5.1.3.13.
     #[must_use]
     pub fn holds_reset(&self) -> bool {
-        self.read(header::BRIDGE_CONTROL, 2) & u32::from(header::BRIDGE_CONTROL_RESET) != 0
+        self.space.word(header::BRIDGE_CONTROL) & header::BRIDGE_CONTROL_RESET != 0
     }
 
     /// Whether the port passes memory requests from the CPU down to `address`.
     #[must_use]
     pub fn forwards_down(&self, address: u64) -> bool {
-        let command = self.read(header::COMMAND, 2) & u32::from(command::MEMORY_SPACE) != 0;
+        let command = self.space.word(header::COMMAND) & command::MEMORY_SPACE != 0;
         let enabled = command && !self.holds_reset();
         let in_windows =
             enabled && (self.memory_window(address) || self.prefetchable_window(address));
@@ -126,13 +142,13 @@ impl RootPort {
     /// Whether the port passes memory requests from the card up.
     #[must_use]
     pub fn forwards_up(&self) -> bool {
-        self.fixed.is_some() || self.read(header::COMMAND, 2) & u32::from(command::BUS_MASTER) != 0
+        self.fixed.is_some() || self.space.word(header::COMMAND) & command::BUS_MASTER != 0
     }
 
     /// Max_Payload_Size of completions and writes that the port sends, in bytes.
     #[must_use]
     pub fn max_payload_bytes(&self) -> u16 {
-        express::size_bytes((self.read(EXPRESS + express::DEVICE_CONTROL, 2) >> 5) as u16)
+        express::size_bytes(self.space.word(self.errors.express + express::DEVICE_CONTROL) >> 5)
     }
 
     fn memory_window(&self, address: u64) -> bool {
@@ -142,25 +158,49 @@ impl RootPort {
 
     fn prefetchable_window(&self, address: u64) -> bool {
         let (base, limit) = self.window(header::PREFETCHABLE_WINDOW);
-        let base = base | u64::from(self.read(header::PREFETCHABLE_BASE_HIGH, 4)) << 32;
-        let limit = limit | u64::from(self.read(header::PREFETCHABLE_LIMIT_HIGH, 4)) << 32;
+        let base = base | u64::from(self.space.dword(header::PREFETCHABLE_BASE_HIGH)) << 32;
+        let limit = limit | u64::from(self.space.dword(header::PREFETCHABLE_LIMIT_HIGH)) << 32;
         (base..=limit | 0xf_ffff).contains(&address)
     }
 
     fn window(&self, offset: u16) -> (u64, u64) {
-        let both = self.read(offset, 4);
+        let both = self.space.dword(offset);
         (u64::from(both & 0xfff0) << 16, u64::from(both & 0xfff0_0000))
     }
+}
 
-    fn set(&mut self, offset: u16, value: u32, len_bytes: usize) {
-        let start = usize::from(offset);
-        self.space[start..start + len_bytes].copy_from_slice(&value.to_le_bytes()[..len_bytes]);
-    }
+/// The PCI Express capability, where it begins. The largest payload there is, as what a slot uses is the
+/// scenario's to choose.
+fn put_express(space: &mut ConfigSpace, timing: &LinkTiming, rcb_bytes: u16) -> u16 {
+    let at = space.capability(cap_id::PCI_EXPRESS, express::BYTES);
+    let kind = u16::from(express::TYPE_ROOT_PORT) << 4 | 2;
+    space.put(at + express::CAPABILITIES, &kind.to_le_bytes());
+    let device = u32::from(express::size_code(4096)) | express::CAPABLE_ROLE_BASED_ERRORS;
+    space.put(at + express::DEVICE_CAPABILITIES, &device.to_le_bytes());
+    let generation = timing.generation.number();
+    let link = u16::from(timing.lanes) << 4 | u16::from(generation);
+    let capabilities = u32::from(link) | express::LINK_CAPABLE_ASPM_OPTIONALITY;
+    space.put(at + express::LINK_CAPABILITIES, &capabilities.to_le_bytes());
+    space.put(at + express::LINK_CONTROL, &[u8::from(rcb_bytes == 128) << 3]);
+    space.put(at + express::LINK_STATUS, &link.to_le_bytes());
+    let speeds = ((1_u32 << generation) - 1) << 1;
+    space.put(at + express::LINK_CAPABILITIES_2, &speeds.to_le_bytes());
+    space.put(at + express::LINK_CONTROL_2, &[generation]);
+    space.rights(at, access::EXPRESS);
+    space.rights(at, &[(express::ROOT_CONTROL, express::ROOT_CONTROL_ERRORS as u32, Access::Rw)]);
+    at
+}
 
-    fn let_write(&mut self, offset: u16, mask: u32, len_bytes: usize) {
-        let start = usize::from(offset);
-        self.writable[start..start + len_bytes].copy_from_slice(&mask.to_le_bytes()[..len_bytes]);
-    }
+/// The AER capability with a root port's own registers, where it begins.
+fn put_aer(space: &mut ConfigSpace) -> u16 {
+    let at = space.extended(aer::CAP_ID, aer::CAP_VERSION, aer::BYTES);
+    space.put(at + aer::UNCORRECTABLE_SEVERITY, &aer::SEVERITY_DEFAULT.to_le_bytes());
+    space.put(at + aer::CORRECTABLE_MASK, &aer::ADVISORY_NON_FATAL.to_le_bytes());
+    let control = aer::CONTROL_ECRC_GENERATION_CAPABLE | aer::CONTROL_ECRC_CHECK_CAPABLE;
+    space.put(at + aer::CONTROL, &control.to_le_bytes());
+    space.rights(at, access::AER);
+    space.rights(at, ROOT_ERRORS);
+    at
 }
 
 #[cfg(test)]
@@ -194,8 +234,9 @@ mod tests {
     fn what_is_read_only_stays() {
         let mut port = port();
         port.write(header::VENDOR_ID, 4, 0);
-        port.write(EXPRESS + express::LINK_STATUS, 2, 0xffff);
+        let link_status = port.errors.express + express::LINK_STATUS;
+        port.write(link_status, 2, 0xffff);
         assert_eq!(port.read(header::VENDOR_ID, 4), 0x000c_1b36);
-        assert_eq!(port.read(EXPRESS + express::LINK_STATUS, 2), 0x83);
+        assert_eq!(port.read(link_status, 2), 0x83);
     }
 }

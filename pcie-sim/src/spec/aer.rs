@@ -27,6 +27,25 @@ pub const ROOT_STATUS: u16 = 0x30;
 pub const ERROR_SOURCE: u16 = 0x34;
 /// TLP Prefix Log: four doublewords, as the header log.
 pub const PREFIX_LOG: u16 = 0x38;
+/// Root Error Command: an interrupt for every error message, by kind; bit 0 for ERR_COR, 1 for
+/// ERR_NONFATAL, 2 for ERR_FATAL.
+pub const ROOT_COMMAND_ALL: u32 = 7;
+/// Root Error Status: ERR_COR came.
+pub const ROOT_CORRECTABLE: u32 = 1;
+/// Root Error Status: and another one.
+pub const ROOT_CORRECTABLE_MULTIPLE: u32 = 1 << 1;
+/// Root Error Status: ERR_NONFATAL or ERR_FATAL came.
+pub const ROOT_UNCORRECTABLE: u32 = 1 << 2;
+/// Root Error Status: and another one.
+pub const ROOT_UNCORRECTABLE_MULTIPLE: u32 = 1 << 3;
+/// Root Error Status: the first uncorrectable one was fatal.
+pub const ROOT_FIRST_FATAL: u32 = 1 << 4;
+/// Root Error Status: ERR_NONFATAL came.
+pub const ROOT_NON_FATAL: u32 = 1 << 5;
+/// Root Error Status: ERR_FATAL came.
+pub const ROOT_FATAL: u32 = 1 << 6;
+/// Root Error Status: every bit that tells of an error.
+pub const ROOT_STATUS_ALL: u32 = 0x7f;
 /// Bytes of the capability.
 pub const BYTES: u16 = 0x48;
 

@@ -93,10 +93,22 @@ pub mod status {
         | DETECTED_PARITY;
 }
 
+/// Registers of a type 1 header that a type 0 header has not. PCIe 5.0 §7.5.1.3.
+pub mod bridge {
+    /// Secondary Status, 16 bits: as Status, of the secondary side.
+    pub const SECONDARY_STATUS: u16 = 0x1e;
+    /// Secondary Status: ERR_FATAL or ERR_NONFATAL came from below.
+    pub const RECEIVED_SYSTEM_ERROR: u16 = 1 << 14;
+    /// Bridge Control: error messages from below go on.
+    pub const CONTROL_SERR: u16 = 1 << 1;
+}
+
 /// Capability ids.
 pub mod cap_id {
     /// Power management.
     pub const POWER_MANAGEMENT: u8 = 0x01;
+    /// Message signalled interrupts.
+    pub const MSI: u8 = 0x05;
     /// Vendor-specific: every virtio structure.
     pub const VENDOR: u8 = 0x09;
     /// PCI Express.
@@ -121,6 +133,10 @@ pub mod express {
     pub const LINK_CONTROL: u16 = 0x10;
     /// Link Status: current speed in bits 3:0, width in bits 9:4.
     pub const LINK_STATUS: u16 = 0x12;
+    /// Root Control, 16 bits; root ports only.
+    pub const ROOT_CONTROL: u16 = 0x1c;
+    /// Root Control: system errors on correctable, non-fatal and fatal errors.
+    pub const ROOT_CONTROL_ERRORS: u16 = 7;
     /// Device Capabilities 2.
     pub const DEVICE_CAPABILITIES_2: u16 = 0x24;
     /// Device Control 2.
@@ -274,6 +290,24 @@ pub mod extended {
     pub const fn parts(header: u32) -> (u16, u16) {
         (header as u16, (header >> 20) as u16)
     }
+}
+
+/// Offsets and bits of the MSI capability with a 64-bit address. PCI 3.0 §6.8.1.
+pub mod msi {
+    /// Message Control, 16 bits.
+    pub const CONTROL: u16 = 0x02;
+    /// Message Address, 32 bits.
+    pub const ADDRESS: u16 = 0x04;
+    /// Message Upper Address, 32 bits.
+    pub const ADDRESS_HIGH: u16 = 0x08;
+    /// Message Data, 16 bits.
+    pub const DATA: u16 = 0x0c;
+    /// Bytes of the capability.
+    pub const BYTES: u16 = 0x10;
+    /// Control: messages are sent.
+    pub const CONTROL_ENABLE: u16 = 1;
+    /// Control: the address has 64 bits.
+    pub const CONTROL_64_BIT: u16 = 1 << 7;
 }
 
 /// Offsets and bits of the MSI-X capability and its table. PCI 3.0 §6.8.2.
