@@ -2,6 +2,7 @@
 //!
 //! The firmware has placed the BARs; nothing here sizes or moves them.
 
+pub mod aer;
 pub mod reset;
 
 use pcie_sim::address::{Bdf, PhysAddr};

@@ -70,6 +70,8 @@ pub const ADVISORY_NON_FATAL: u32 = 1 << 13;
 pub enum Error {
     /// A sequence number that cannot be.
     DataLinkProtocol,
+    /// The link went down without notice; of a port above a link.
+    SurpriseDown,
     /// A TLP with EP set came.
     PoisonedTlp,
     /// A rule of flow control was broken.
@@ -102,8 +104,9 @@ pub enum Error {
 
 impl Error {
     /// Every one, in the order of the registers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::DataLinkProtocol,
+        Self::SurpriseDown,
         Self::PoisonedTlp,
         Self::FlowControlProtocol,
         Self::CompletionTimeout,
@@ -120,11 +123,35 @@ impl Error {
         Self::ReplayTimeout,
     ];
 
+    /// What the registers' figures call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SurpriseDown => "Surprise Down Error",
+            Self::DataLinkProtocol => "Data Link Protocol Error",
+            Self::PoisonedTlp => "Poisoned TLP Received",
+            Self::FlowControlProtocol => "Flow Control Protocol Error",
+            Self::CompletionTimeout => "Completion Timeout",
+            Self::CompleterAbort => "Completer Abort",
+            Self::UnexpectedCompletion => "Unexpected Completion",
+            Self::ReceiverOverflow => "Receiver Overflow",
+            Self::MalformedTlp => "Malformed TLP",
+            Self::Ecrc => "ECRC Error",
+            Self::UnsupportedRequest => "Unsupported Request",
+            Self::Receiver => "Receiver Error",
+            Self::BadTlp => "Bad TLP",
+            Self::BadDllp => "Bad DLLP",
+            Self::ReplayRollover => "REPLAY_NUM Rollover",
+            Self::ReplayTimeout => "Replay Timer Timeout",
+        }
+    }
+
     /// Its bit number, in the uncorrectable or in the correctable registers.
     #[must_use]
     pub const fn bit(self) -> u32 {
         match self {
             Self::DataLinkProtocol => 4,
+            Self::SurpriseDown => 5,
             Self::PoisonedTlp => 12,
             Self::FlowControlProtocol => 13,
             Self::CompletionTimeout => 14,
@@ -162,6 +189,7 @@ pub const UNCORRECTABLE: u32 = bits(false);
 pub const CORRECTABLE: u32 = bits(true);
 /// Which of [`UNCORRECTABLE`] are fatal after a reset. PCIe 5.0 §7.8.4.4.
 pub const SEVERITY_DEFAULT: u32 = 1 << Error::DataLinkProtocol.bit()
+    | 1 << Error::SurpriseDown.bit()
     | 1 << Error::FlowControlProtocol.bit()
     | 1 << Error::ReceiverOverflow.bit()
     | 1 << Error::MalformedTlp.bit();
@@ -219,9 +247,9 @@ mod tests {
     /// PCIe 5.0 §7.8.4.2, §7.8.4.4, §7.8.4.5: the registers as their figures have them.
     #[test]
     fn errors_have_the_bits_of_the_registers() {
-        assert_eq!(UNCORRECTABLE, 0x001f_f010);
+        assert_eq!(UNCORRECTABLE, 0x001f_f030);
         assert_eq!(CORRECTABLE, 0x0000_11c1);
-        assert_eq!(SEVERITY_DEFAULT, 0x0006_2010);
+        assert_eq!(SEVERITY_DEFAULT, 0x0006_2030);
         assert_eq!(ADVISORY_NON_FATAL & CORRECTABLE, 0);
     }
 
