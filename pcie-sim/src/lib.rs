@@ -15,6 +15,7 @@ pub mod aer;
 pub mod config_space;
 pub mod crc;
 pub mod endpoint;
+pub mod fault;
 pub mod host;
 pub mod iommu;
 pub mod link;

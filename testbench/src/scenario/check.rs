@@ -19,6 +19,7 @@ pub(super) fn file(source: &Source, file: &File) -> Result<(), InputError> {
         .or_else(|| link(file))
         .or_else(|| card(file))
         .or_else(|| traffic(file))
+        .or_else(|| faults(file))
         .or_else(|| thresholds(file));
     match found {
         Some((key, why)) => Err(source.complain(key, why)),
@@ -155,6 +156,10 @@ fn traffic(file: &File) -> Option<Complaint> {
             let fine = file.net.cable_delay_ns <= 1_000_000_000;
             unless(fine, "net.cable_delay_ns", || "it is longer than a second".to_owned())
         })
+}
+
+fn faults(file: &File) -> Option<Complaint> {
+    file.fault.iter().find_map(|line| line.resolve().err())
 }
 
 fn thresholds(file: &File) -> Option<Complaint> {

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use pcie_sim::fault::Fault;
 use pcie_sim::time::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -265,6 +266,8 @@ pub struct RunConfig {
     pub timing: Timing,
     /// What is carried.
     pub workload: Workload,
+    /// What goes wrong once the traffic has begun.
+    pub faults: Vec<Fault>,
     /// Where to write one TLP a line (a temporary name); nowhere when `None`.
     pub trace: Option<PathBuf>,
     /// Where to write waves; nowhere when `None`.

@@ -12,6 +12,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::config::{CompletionMode, Device, Layout, Placement, RingFormat};
+use super::fault::FaultLine;
 use crate::preset::{Quantity, Timing};
 
 /// The whole file.
@@ -49,6 +50,9 @@ pub struct File {
     /// What takes how long.
     #[serde(default)]
     pub timing: TimingChoice,
+    /// What goes wrong.
+    #[serde(default)]
+    pub fault: Vec<FaultLine>,
     /// What must be reached.
     #[serde(default)]
     pub threshold: Vec<Threshold>,

@@ -9,6 +9,7 @@
 
 mod check;
 pub mod config;
+pub mod fault;
 pub mod file;
 pub mod source;
 
@@ -292,6 +293,8 @@ impl Cells<'_> {
             },
             timing: self.timing.clone(),
             workload,
+            // The check of the file has refused what cannot be resolved.
+            faults: self.file.fault.iter().filter_map(|line| line.resolve().ok()).collect(),
             trace: None,
             waves: None,
         }
