@@ -1,6 +1,7 @@
 mod atomics;
 mod hosts;
 mod link_faults;
+mod latency;
 
 use std::cell::RefCell;
 use std::rc::Rc;
