@@ -1,7 +1,7 @@
 mod atomics;
 mod hosts;
-mod link_faults;
 mod latency;
+mod link_faults;
 
 use std::cell::RefCell;
 use std::rc::Rc;

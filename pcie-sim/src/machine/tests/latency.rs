@@ -74,7 +74,7 @@ fn posted_writes_beyond_the_queue_wait_for_those_before_them() {
         // One after the other has left: this card does not bear to be refused.
         let at = |nth| at_us(100) + Span::from_ns(50) * nth;
         let writes = (0..6).map(|nth| (at(nth), write(0x3000 + nth * 64, &[0; 64])));
-        let script = writes.chain([(at(6), read(1, 0x8000, 64))]).collect();
+        let script = writes.chain([(at(6), read(1, 0x3000, 64))]).collect();
         completed(script, |_| (), queue)[0]
     };
     let free = last(100);
