@@ -54,11 +54,6 @@ pub trait Endpoint {
     /// When the endpoint next has something to do of its own accord; `None` when it only waits.
     fn next_wake(&self) -> Option<Instant>;
 
-    /// The data link layer has found something at the card's end of the link, or the link is gone.
-    fn link_event(&mut self, event: &LinkEvent) {
-        let _ = event;
-    }
-
     /// The link comes out of a hot reset: all that was under way is gone, on either side of it.
     ///
     /// The resets that a function is asked for by its own registers are its own affair.
@@ -102,10 +97,6 @@ impl<E: Endpoint + ?Sized> Endpoint for Box<E> {
     fn bypasses_translation(&self) -> bool {
         (**self).bypasses_translation()
     }
-
-    fn link_event(&mut self, event: &LinkEvent) {
-        (**self).link_event(event);
-    }
 }
 
 /// A card in two hands: the machine's, and somebody's who looks at it or puts a device into a slot.
@@ -130,10 +121,6 @@ impl<E: Endpoint> Endpoint for Rc<RefCell<E>> {
 
     fn bypasses_translation(&self) -> bool {
         self.borrow().bypasses_translation()
-    }
-
-    fn link_event(&mut self, event: &LinkEvent) {
-        self.borrow_mut().link_event(event);
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod config;
 mod cpu;
+mod errors;
 mod extended;
 mod hypervisor;
 mod memory;
@@ -24,6 +25,7 @@ use std::collections::VecDeque;
 use smallvec::SmallVec;
 
 use crate::address::{Bdf, PhysAddr};
+use crate::aer::Role;
 use crate::endpoint::{Direction, Endpoint, Tap};
 use crate::host::Vector;
 use crate::host::path::MemoryPath;
@@ -32,11 +34,11 @@ use crate::host::ram::Ram;
 use crate::host::shape::Protection;
 use crate::iommu::Iommu;
 use crate::link::Link;
-use crate::link::aside::{LinkEvent, Side};
 use crate::link::faults::LinkFault;
 use crate::root::inbound::Refusal;
 use crate::root::{Effect, RootComplex, RootEvent, RootPort};
 use crate::schedule::{AlarmId, Schedule};
+use crate::spec::aer::Error;
 use crate::time::{Instant, Span};
 use crate::tlp::{Attributes, Completion, CompletionStatus, MemWrite, Payload, Tag, Tlp};
 
@@ -96,7 +98,6 @@ pub struct Machine<T: Tap> {
     path: Option<Box<MemoryPath>>,
     /// Rings when a store leaves the CPU's buffer, where there is one.
     drain: Option<AlarmId>,
-    root_events: Vec<LinkEvent>,
 }
 
 impl<T: Tap> Machine<T> {
@@ -143,7 +144,6 @@ impl<T: Tap> Machine<T> {
             link_in_reset: false,
             path,
             drain,
-            root_events: Vec::new(),
         };
         machine.root.port.set_fixed(config.fixed_window);
         machine.turn_card();
@@ -222,12 +222,15 @@ impl<T: Tap> Machine<T> {
     fn root_receives(&mut self, tlp: Tlp) {
         self.root.bypassed = self.card.bypasses_translation();
         match tlp {
-            Tlp::MemRead(read) => self.root.memory_read(self.now, read, &mut self.schedule),
-            Tlp::MemWrite(write) => self.root.memory_write(self.now, write, &mut self.schedule),
+            Tlp::MemRead(read) => self.memory_read(read),
+            Tlp::MemWrite(write) => self.memory_write(write),
             Tlp::Completion(completion) => self.cpu_receives(completion),
-            // Error messages end here; whoever wants to know them listens at the link.
-            Tlp::Message(_) => {}
-            Tlp::Atomic(atomic) => self.root.atomic(self.now, atomic, &mut self.schedule),
+            Tlp::Message(message) => self.message_arrives(&message),
+            Tlp::Atomic(atomic) => {
+                let request = Tlp::Atomic(atomic.clone());
+                self.root.atomic(self.now, atomic, &mut self.schedule);
+                self.tell_refused(|| request);
+            }
             Tlp::ConfigRead(_) | Tlp::ConfigWrite(_) | Tlp::IoRead(_) | Tlp::IoWrite(_) => {
                 self.refuse(&tlp);
             }
@@ -238,6 +241,7 @@ impl<T: Tap> Machine<T> {
     /// Answers a request with Unsupported Request, if it is to be answered.
     fn refuse(&mut self, request: &Tlp) {
         self.root.refuse_request(self.now, request, Refusal::NotSupported);
+        self.tell_refused(|| request.clone());
         let status = CompletionStatus::UnsupportedRequest;
         if let Some(completion) = Completion::refusing(request, ROOT_COMPLEX, status) {
             self.link.submit(Direction::Downstream, Tlp::Completion(completion));
@@ -247,9 +251,9 @@ impl<T: Tap> Machine<T> {
 
     fn cpu_receives(&mut self, completion: Completion) {
         if self.asked != Some(completion.tag) || self.answer.is_some() {
-            self.findings.push(CpuFinding::UnexpectedCompletion { at: self.now, completion });
-            return;
+            return self.unexpected(completion);
         }
+        self.root.port.answered(completion.status);
         self.answer = Some(completion);
         // A completion may not pass the writes posted before it. PCIe 5.0 §2.4.1.
         let at = (self.now + self.config.root.completion).max(self.root.posted_done());
@@ -330,33 +334,11 @@ impl<T: Tap> Machine<T> {
         }
     }
 
-    /// Both ends are told what the data link layer found.
-    fn link_events(&mut self) {
-        for event in self.link.take_events() {
-            self.tap.link_event(&event);
-            match event.side {
-                Side::Card => self.card.link_event(&event),
-                Side::Root => self.root_events.push(event),
-            }
-        }
-        if !self.link.is_up() {
-            for direction in [Direction::Downstream, Direction::Upstream] {
-                self.schedule.set_alarm(self.arrival[direction as usize], None);
-                self.schedule.set_alarm(self.pump_again[direction as usize], None);
-            }
-        }
-    }
-
     /// Installs what goes wrong on the link.
     pub fn set_link_fault(&mut self, fault: Box<dyn LinkFault>) {
         self.link.set_fault(fault);
         self.pump(Direction::Downstream);
         self.pump(Direction::Upstream);
-    }
-
-    /// What the root port's end of the link has found since this was last asked.
-    pub fn take_root_link_events(&mut self) -> Vec<LinkEvent> {
-        std::mem::take(&mut self.root_events)
     }
 
     /// Sends a request down and waits for its completion; `None` when it was not successful or did
@@ -369,10 +351,14 @@ impl<T: Tap> Machine<T> {
         self.asked = Some(tag);
         self.answered = false;
         self.send_down(request.clone());
+        if !self.link.is_up() {
+            self.schedule.at(self.now + self.config.root.outbound, Event::Answer);
+        }
         let deadline = self.now + self.config.root.completion_timeout;
         while !self.answered {
             if !self.step(deadline) {
                 self.now = deadline;
+                self.detect(Error::CompletionTimeout, Role::Sole, None);
                 self.findings.push(CpuFinding::CompletionTimeout { at: deadline, request });
                 break;
             }

@@ -2,18 +2,26 @@
 //! bad data goes nowhere, and of a write only the enabled bytes are written.
 
 use super::{CpuFinding, Event, Machine};
+use crate::aer::Role;
 use crate::endpoint::Tap;
 use crate::root::inbound::Refusal;
+use crate::spec::aer::Error;
 use crate::tlp::{AddressType, Completion, Extended, Extras, MemWrite, Payload, Tlp};
 
 impl<T: Tap> Machine<T> {
-    /// The root port has neither End-End TLP Prefix Supported nor address translation services, and does
-    /// not check ECRC: its ECRC Check Enable is clear.
+    /// The root port has neither End-End TLP Prefix Supported nor address translation services. It checks
+    /// ECRC when software has switched that on.
     pub(super) fn root_receives_extended(&mut self, extended: Extended) {
-        let (tlp, extras) = extended.into_parts();
+        let whole = Tlp::Extended(extended);
+        if self.root.port.checks_ecrc() && whole.ecrc_holds() == Some(false) {
+            // PCIe 5.0 §2.7.1: the packet is dropped, and nobody answers it.
+            return self.detect(Error::Ecrc, Role::Sole, Some(&whole));
+        }
+        let (tlp, extras) = whole.into_parts();
         if !extras.prefixes.is_empty() {
             // PCIe 5.0 §2.2.10: a prefix that the receiver does not support makes the TLP malformed.
-            return self.root.refuse_request(self.now, &tlp, Refusal::Malformed);
+            self.root.refuse_request(self.now, &tlp, Refusal::Malformed);
+            return self.tell_refused(|| tlp);
         }
         if extras.address_type != AddressType::Untranslated {
             return self.refuse(&tlp);
@@ -27,7 +35,7 @@ impl<T: Tap> Machine<T> {
                     let address = write.address + offset as u64;
                     let data = Payload::from_slice(data);
                     let run = MemWrite { address, data, ..write };
-                    self.root.memory_write(self.now, run, &mut self.schedule);
+                    self.memory_write(run);
                 }
             }
             (tlp, _) => self.root_receives(tlp),
@@ -40,6 +48,7 @@ impl<T: Tap> Machine<T> {
             Tlp::Completion(completion) => self.cpu_receives_poisoned(completion),
             Tlp::MemWrite(_) => {
                 self.root.refuse_request(self.now, &tlp, Refusal::Poisoned);
+                self.tell_refused(|| tlp);
             }
             Tlp::Message(_) => {}
             request => self.refuse(&request),
@@ -49,9 +58,10 @@ impl<T: Tap> Machine<T> {
     /// The CPU gets all ones, as for an answer that never comes.
     fn cpu_receives_poisoned(&mut self, completion: Completion) {
         if self.asked != Some(completion.tag) || self.answer.is_some() {
-            let at = self.now;
-            return self.findings.push(CpuFinding::UnexpectedCompletion { at, completion });
+            return self.unexpected(completion);
         }
+        let tlp = Tlp::Completion(completion.clone()).poisoned();
+        self.detect(Error::PoisonedTlp, Role::Sole, Some(&tlp));
         self.findings.push(CpuFinding::PoisonedCompletion { at: self.now, completion });
         self.schedule.at(self.now + self.config.root.completion, Event::Answer);
     }

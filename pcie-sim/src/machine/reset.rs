@@ -17,6 +17,7 @@ impl<T: Tap> Machine<T> {
             self.schedule.set_alarm(self.card_wake, None);
         }
         if ends {
+            self.link.bring_up(self.now);
             self.card.hot_reset(self.now);
             self.turn_card();
         }

@@ -40,6 +40,12 @@ impl RootPort {
         self.record(ROOT_PORT, signal)
     }
 
+    /// ECRC Check Enable.
+    #[must_use]
+    pub fn checks_ecrc(&self) -> bool {
+        self.space.dword(self.errors.aer + aer::CONTROL) & aer::CONTROL_ECRC_CHECK != 0
+    }
+
     /// A request that went down was answered, and how.
     pub fn answered(&mut self, how: CompletionStatus) {
         match how {

@@ -14,10 +14,10 @@ use super::port::RootPort;
 use super::returns::Returns;
 use super::timing::RootTiming;
 use crate::address::{Bdf, PhysAddr};
-use crate::host::Vector;
 use crate::host::llc::Llc;
 use crate::host::protection::SharedPages;
 use crate::host::ram::Ram;
+use crate::host::{MsiMessage, Vector};
 use crate::iommu::{DmaKind, Iommu, TableMemory};
 use crate::link::CompletionOrder;
 use crate::schedule::Schedule;
@@ -110,6 +110,7 @@ pub struct RootComplex {
     iommu_writes: Vec<(PhysAddr, usize)>,
     refused: Vec<Refused>,
     refused_count: u64,
+    fresh_refusal: Option<Refusal>,
 }
 
 impl RootComplex {
@@ -141,6 +142,7 @@ impl RootComplex {
             iommu_writes: Vec::new(),
             refused: Vec::new(),
             refused_count: 0,
+            fresh_refusal: None,
         }
     }
 
@@ -159,6 +161,25 @@ impl RootComplex {
     #[must_use]
     pub fn refused_count(&self) -> u64 {
         self.refused_count
+    }
+
+    /// Why a request was refused, if one was since this was last asked.
+    pub fn take_refusal(&mut self) -> Option<Refusal> {
+        self.fresh_refusal.take()
+    }
+
+    /// Sends an interrupt message of the root complex's own.
+    pub fn deliver(
+        &self,
+        now: Instant,
+        message: MsiMessage,
+        schedule: &mut Schedule<impl From<RootEvent>>,
+    ) {
+        let known = message.data < u32::from(self.vectors);
+        if known && INTERRUPT_RANGE.contains(&message.address) {
+            let at = now + self.timing.interrupt_delivery;
+            schedule.at(at, RootEvent::Interrupt(Vector(message.data as u16)).into());
+        }
     }
 
     /// When everything posted so far has taken effect.

@@ -1,14 +1,14 @@
 //! A machine on whose link something goes wrong.
 
 use super::*;
-use crate::link::aside::LinkError;
 use crate::link::faults::{TlpFault, Upset};
 use crate::link::{CompletionOrder, LinkConfig};
+use crate::spec::aer::{self, Error};
 
 /// A card that notes what its end of the link tells it.
 struct Told {
     card: Puppet,
-    events: Rc<RefCell<Vec<LinkEvent>>>,
+    events: Rc<RefCell<Vec<Error>>>,
 }
 
 impl Endpoint for Told {
@@ -20,8 +20,8 @@ impl Endpoint for Told {
         self.card.next_wake()
     }
 
-    fn link_event(&mut self, event: &LinkEvent) {
-        self.events.borrow_mut().push(*event);
+    fn link_error(&mut self, _: Instant, error: Error, _: Option<&Tlp>) {
+        self.events.borrow_mut().push(error);
     }
 }
 
@@ -48,7 +48,7 @@ impl LinkFault for Bad {
 fn bad_machine(
     script: VecDeque<(Instant, Tlp)>,
     upset: Option<(Instant, Upset)>,
-) -> (Machine<Deaf>, Rc<RefCell<Vec<LinkEvent>>>) {
+) -> (Machine<Deaf>, Rc<RefCell<Vec<Error>>>) {
     let (mut machine, _) = machine(Puppet::default());
     let events = Rc::new(RefCell::new(Vec::new()));
     let card = Puppet { script, ..Puppet::default() };
@@ -56,6 +56,11 @@ fn bad_machine(
     machine.set_link_fault(Box::new(Bad { upset }));
     machine.turn_card();
     (machine, events)
+}
+
+/// A register of the root port's AER capability.
+fn recorded(machine: &Machine<Deaf>, register: u16) -> u32 {
+    machine.root.port.read(0x100 + register, 4)
 }
 
 /// PCIe 5.0 §3.1: what the data link layer has to repeat, the layers above see once, and later.
@@ -70,22 +75,23 @@ fn a_link_that_damages_every_tlp_once_changes_times_and_nothing_else() {
     machine.read(PhysAddr(0x3000), &mut data);
     assert_eq!(data, [8; 4]);
     assert_eq!(machine.findings(), []);
-    let bad = |event: &LinkEvent| event.error == LinkError::BadTlp;
-    assert!(machine.take_root_link_events().iter().any(bad));
-    assert!(events.borrow().iter().any(bad));
+    assert_ne!(recorded(&machine, aer::CORRECTABLE_STATUS) & 1 << Error::BadTlp.bit(), 0);
+    assert!(events.borrow().contains(&Error::BadTlp));
 }
 
 /// PCIe 5.0 §6.2, Surprise Down: software is told by what does not come.
 #[test]
-fn when_the_link_goes_down_root_and_card_are_told_and_reads_are_all_ones() {
+fn when_the_link_goes_down_the_port_records_it_and_answers_reads_with_all_ones() {
     let (mut machine, events) =
         bad_machine(VecDeque::new(), Some((at_us(20), Upset::SurpriseDown)));
     machine.run_until(at_us(30));
-    let down = |event: &LinkEvent| event.error == LinkError::SurpriseDown && event.at == at_us(20);
-    assert!(machine.take_root_link_events().iter().any(down));
-    assert!(events.borrow().iter().any(down));
+    let down = 1 << Error::SurpriseDown.bit();
+    assert_eq!(recorded(&machine, aer::UNCORRECTABLE_STATUS), down);
+    assert_eq!(events.borrow().len(), 0, "the card knows by its own link");
     assert!(!machine.link().is_up());
+    let asked = machine.now();
     assert_eq!(machine.mmio_read(PhysAddr(0xe000_0000), Width::W32), 0xffff_ffff);
+    assert!(machine.now().since(asked) < Span::from_us(2), "the port answers at once");
 }
 
 /// PCIe 5.0 §2.4.1, entry D5a: completions of different requests come in any order.

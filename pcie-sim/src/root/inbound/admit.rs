@@ -106,6 +106,7 @@ impl RootComplex {
 
     pub(super) fn refuse(&mut self, refused: Refused) {
         self.refused_count += 1;
+        self.fresh_refusal = Some(refused.refusal);
         if self.refused.len() < REFUSALS_KEPT {
             self.refused.push(refused);
         }
