@@ -35,6 +35,7 @@ use crate::host::shape::Protection;
 use crate::iommu::Iommu;
 use crate::link::Link;
 use crate::link::faults::LinkFault;
+use crate::link::sender::SenderFault;
 use crate::root::inbound::Refusal;
 use crate::root::{Effect, RootComplex, RootEvent, RootPort};
 use crate::schedule::{AlarmId, Schedule};
@@ -179,7 +180,7 @@ impl<T: Tap> Machine<T> {
                 if let Some(tlp) = self.outbound.pop_front()
                     && !self.link_in_reset
                 {
-                    self.link.submit(Direction::Downstream, tlp);
+                    self.link.hand_over(self.now, Direction::Downstream, tlp);
                     self.pump(Direction::Downstream);
                 }
             }
@@ -244,7 +245,7 @@ impl<T: Tap> Machine<T> {
         self.tell_refused(|| request.clone());
         let status = CompletionStatus::UnsupportedRequest;
         if let Some(completion) = Completion::refusing(request, ROOT_COMPLEX, status) {
-            self.link.submit(Direction::Downstream, Tlp::Completion(completion));
+            self.link.hand_over(self.now, Direction::Downstream, Tlp::Completion(completion));
             self.pump(Direction::Downstream);
         }
     }
@@ -270,7 +271,11 @@ impl<T: Tap> Machine<T> {
             Effect::Completions(_) if self.link_in_reset => {}
             Effect::Completions(mut completions) => {
                 while let Some(completion) = self.root.next_completion(&mut completions) {
-                    self.link.submit(Direction::Downstream, Tlp::Completion(completion));
+                    self.link.hand_over(
+                        self.now,
+                        Direction::Downstream,
+                        Tlp::Completion(completion),
+                    );
                 }
                 self.pump(Direction::Downstream);
             }
@@ -278,7 +283,7 @@ impl<T: Tap> Machine<T> {
                 if let Some((address, len_bytes)) = written {
                     self.note_write(address, len_bytes);
                 }
-                self.link.submit(Direction::Downstream, Tlp::Completion(completion));
+                self.link.hand_over(self.now, Direction::Downstream, Tlp::Completion(completion));
                 self.pump(Direction::Downstream);
             }
             Effect::Written(address, len_bytes) => self.note_write(address, len_bytes),
@@ -339,6 +344,11 @@ impl<T: Tap> Machine<T> {
         self.link.set_fault(fault);
         self.pump(Direction::Downstream);
         self.pump(Direction::Upstream);
+    }
+
+    /// Installs what the two senders do wrong.
+    pub fn set_sender_fault(&mut self, fault: Box<dyn SenderFault>) {
+        self.link.set_sender_fault(fault);
     }
 
     /// Sends a request down and waits for its completion; `None` when it was not successful or did

@@ -10,9 +10,11 @@
 //! that the same scenario goes wrong in the same way each time.
 
 mod mangle;
+mod mishaps;
 mod plan;
 
-pub use self::mangle::{Delivery, mangle};
+pub use self::mangle::mangle;
+pub use self::mishaps::Mishaps;
 pub use self::plan::{Fault, Plan, Strike, When};
 
 use crate::endpoint::Direction;

@@ -169,7 +169,7 @@ impl Line {
 /// Whether a packet is of the kind that the fault is about.
 fn can_hit(kind: FaultKind, tlp: &Tlp) -> bool {
     match kind {
-        FaultKind::Poisoned => match tlp {
+        FaultKind::Poisoned => match tlp.plain() {
             Tlp::MemWrite(write) => !INTERRUPT_RANGE.contains(&write.address),
             Tlp::Completion(completion) => !completion.data.is_empty(),
             _ => false,
@@ -178,17 +178,17 @@ fn can_hit(kind: FaultKind, tlp: &Tlp) -> bool {
         | FaultKind::CompletionLate
         | FaultKind::CompletionDuplicated
         | FaultKind::CompletionTag
-        | FaultKind::CompletionStatus => matches!(tlp, Tlp::Completion(_)),
+        | FaultKind::CompletionStatus => matches!(tlp.plain(), Tlp::Completion(_)),
         FaultKind::CompletionByteCount | FaultKind::CompletionLowerAddress => {
-            matches!(tlp, Tlp::Completion(completion) if !completion.data.is_empty())
+            matches!(tlp.plain(), Tlp::Completion(completion) if !completion.data.is_empty())
         }
-        FaultKind::IommuFault => match tlp {
+        FaultKind::IommuFault => match tlp.plain() {
             Tlp::MemRead(_) => true,
             Tlp::MemWrite(write) => !INTERRUPT_RANGE.contains(&write.address),
             _ => false,
         },
         FaultKind::InterruptStuck => {
-            matches!(tlp, Tlp::MemWrite(write) if INTERRUPT_RANGE.contains(&write.address))
+            matches!(tlp.plain(), Tlp::MemWrite(write) if INTERRUPT_RANGE.contains(&write.address))
         }
         _ => true,
     }

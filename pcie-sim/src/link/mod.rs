@@ -20,6 +20,7 @@ pub mod limits;
 pub mod ordering;
 mod queue;
 mod receiver;
+pub mod sender;
 pub mod timing;
 
 use std::cell::Cell;
@@ -31,6 +32,7 @@ use self::dllp::DLLP_WIRE_BYTES;
 use self::faults::{LinkFault, Upset};
 use self::lane::Lane;
 pub use self::queue::Choices;
+use self::sender::Desk;
 pub use self::timing::{Generation, LinkTiming};
 use crate::endpoint::{Direction, Port, Tap};
 use crate::time::{Instant, Span};
@@ -170,6 +172,7 @@ pub struct Link {
     up: Lane,
     card_refused: Cell<bool>,
     aside: Aside,
+    desk: Desk,
     is_up: bool,
     lost: u64,
 }
@@ -205,6 +208,7 @@ impl Link {
             up: Lane::new(Direction::Upstream, &config.root_buffers, up_choices),
             card_refused: Cell::new(false),
             aside: Aside::default(),
+            desk: Desk::default(),
             is_up: true,
             lost: 0,
         }
@@ -243,7 +247,8 @@ impl Link {
     #[must_use]
     pub fn waits(&self, direction: Direction) -> bool {
         let refused = direction == Direction::Upstream && self.card_refused.get();
-        refused || self.queued(direction) > 0 || self.aside.fault.is_some()
+        let watched = self.aside.fault.is_some() || self.desk.fault.is_some();
+        refused || self.queued(direction) > 0 || watched
     }
 
     /// The credits that the sender of one direction has left.
@@ -287,6 +292,9 @@ impl Link {
     ) -> Pumped {
         self.aside.watched = tap.watches_data_link();
         self.exchange(now);
+        if self.desk.fault.is_some() {
+            self.release(direction, now);
+        }
         if self.aside.fault.is_some() {
             self.upset(now);
         }
@@ -319,6 +327,9 @@ impl Link {
             let credit = lane.next_dllp(other.busy_until, pace);
             again = [again, credit].into_iter().flatten().min();
             card_refused.set(!card_may_retry);
+        }
+        if let Some(late) = self.desk.next(direction) {
+            again = Some(again.map_or(late, |again| again.min(late)));
         }
         if let Some((at, _)) = aside.fault.as_ref().and_then(|fault| fault.upset()) {
             again = Some(again.map_or(at, |again| again.min(at)).max(now));
@@ -447,7 +458,7 @@ impl Port for CardPort<'_> {
     }
 
     fn send(&mut self, tlp: Tlp) {
-        self.link.submit(Direction::Upstream, tlp);
+        self.link.hand_over(self.now, Direction::Upstream, tlp);
     }
 }
 
