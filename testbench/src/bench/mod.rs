@@ -9,6 +9,7 @@
 mod blk;
 pub mod bridge;
 mod early;
+pub mod faults;
 mod net;
 mod outcome;
 mod platform_bus;

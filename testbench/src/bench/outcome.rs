@@ -61,6 +61,9 @@ impl Tally {
     /// The traffic starts now.
     pub(super) fn begin(bench: &mut Bench, before: Counters) -> Self {
         let started = bench.machine.now();
+        if let Some(trouble) = &bench.trouble {
+            trouble.begin(started);
+        }
         bench.machine.tap.observers_mut().measure.begin(started);
         Self {
             started,
@@ -115,6 +118,9 @@ impl Tally {
 
     /// The traffic has ended.
     pub(super) fn end(&mut self, bench: &Bench, after: Counters) {
+        if let Some(trouble) = &bench.trouble {
+            trouble.end();
+        }
         self.ended = Some(Window {
             traffic_time: bench.machine.now().since(self.started),
             counts: *bench.machine.tap.observers().measure.counts(),
@@ -139,6 +145,7 @@ impl Tally {
         removed: Option<Removed>,
     ) -> Result<RunResult, RunError> {
         let now = bench.machine.now();
+        let told = bench.trouble.take().map(|trouble| trouble.told(&mut bench.machine));
         bench.machine.tap.finish(now).map_err(RunError::internal)?;
         self.collect(&bench, removed);
         let record = Record::of(&mut bench).map(Box::new);
@@ -189,6 +196,7 @@ impl Tally {
             },
             violations: self.violations,
             facts: self.facts,
+            told: told.map(Box::new),
             record,
         })
     }

@@ -1,12 +1,15 @@
 //! Everybody who watches the link of one bench: analyzer, measure, trace, waves.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use pcie_sim::endpoint::{Direction, Sighting, Tap};
+use pcie_sim::link::aside::{LinkEvent, Side};
 use pcie_sim::link::credits::Credits;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{FlowClass, Tlp};
 
+use super::faults;
 use super::trace::Trace;
 use crate::analyzer::{Analyzer, Classified, Observer, Purpose, RequestRecord, Role, RoundTrip};
 use crate::measure::Measure;
@@ -41,6 +44,8 @@ pub struct Observers {
     pub trips: Option<Vec<RoundTrip>>,
     /// Every TLP, when kept for a test.
     pub log: Option<Vec<Seen>>,
+    /// What the two ends of the link found, and how often.
+    pub link_events: BTreeMap<(Side, &'static str), u64>,
     trace: Option<Trace>,
     waves: Option<WavesTap>,
 }
@@ -188,6 +193,11 @@ impl Tap for Watch {
         if self.analyzer.observer().waves.is_some() {
             self.show_queues(sighting.departs);
         }
+    }
+
+    fn link_event(&mut self, event: &LinkEvent) {
+        let events = &mut self.analyzer.observer_mut().link_events;
+        *events.entry((event.side, faults::name(event))).or_default() += 1;
     }
 
     fn credits(&mut self, at: Instant, direction: Direction, class: FlowClass, left: Credits) {

@@ -23,6 +23,7 @@ use rtl_model::{Card, CardConfig, CardTiming, DeviceConfig, Malice};
 
 use super::bridge::{self, Joined};
 use super::early::{self, Early};
+use super::faults::Trouble;
 use super::platform_bus;
 use super::system::{self, System};
 use super::tables;
@@ -72,6 +73,8 @@ pub struct Bench {
     pub(super) bridge: Option<Joined>,
     /// What stands between slot and memory.
     hardware: Hardware,
+    /// What goes wrong on purpose.
+    pub(super) trouble: Option<Trouble>,
     buffers: Vec<(PhysAddr, u64)>,
 }
 
@@ -105,6 +108,7 @@ impl Bench {
         if config.setup.incident == Incident::EarlyDma {
             machine.run_until(early::SYSTEM_STARTS);
         }
+        let trouble = Trouble::prepare(config, &mut machine, card);
         let pages = Pages::new(memory_of(config, machine.ram_bytes()));
         let (system, mut platform) = System::start(config, &mut machine, &pages)?;
         platform.card_address_bits = config.setup.card.address_bits;
@@ -121,6 +125,7 @@ impl Bench {
             system,
             witness,
             hardware: config.setup.hardware,
+            trouble,
             buffers: Vec::new(),
             machine,
         })

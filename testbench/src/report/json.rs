@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::faults::FaultFigures;
 use super::result::RunResult;
 use super::threshold::Verdict;
 use crate::platform::Outcome;
@@ -90,6 +91,9 @@ pub struct RunFigures {
     /// What was judged, of a run that shows a platform.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub judged: Option<Judged>,
+    /// What went wrong on purpose, and who was told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub faults: Option<FaultFigures>,
 }
 
 /// What became of a card on a platform.
@@ -325,6 +329,7 @@ impl RunFigures {
             sim_time_ns: result.sim_time.as_ns(),
             tlps: result.tlps,
             judged: None,
+            faults: result.told.as_deref().map(|told| FaultFigures::of(told, &result.violations)),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+mod faults;
 mod json;
 mod platforms;
 mod result;
@@ -15,6 +16,7 @@ mod sentences;
 mod table;
 mod threshold;
 
+pub use self::faults::{FaultFigures, fault_lines};
 pub use self::json::{Elsewhere, Judged, RuleViolation, RunFigures, RunReport, SCHEMA};
 pub use self::platforms::{judge_all, platform_table, summary};
 pub use self::result::{DmaApiCounts, Facts, Latency, RunError, RunResult, Violation};
@@ -29,6 +31,9 @@ pub fn text(report: &RunReport) -> String {
     out.push('\n');
     for sentence in sentences(report) {
         out.push_str(&format!("{sentence}\n"));
+    }
+    for line in fault_lines(report) {
+        out.push_str(&format!("{line}\n"));
     }
     out.push_str(&format!("\n{}\n", assumptions(report)));
     for violation in report.violations.iter().take(VIOLATIONS_SHOWN) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pcie_sim::iommu::IotlbCounts;
 use pcie_sim::time::{Instant, Span};
 
+use crate::bench::faults::Told;
 use crate::bench::record::Record;
 
 /// The time from a request's notification to the driver's knowing that it is done, in nanoseconds.
@@ -93,6 +94,8 @@ pub struct RunResult {
     pub violations: Vec<Violation>,
     /// What was chosen for the run.
     pub facts: Facts,
+    /// What struck and who was told, of a run in which something went wrong on purpose.
+    pub told: Option<Box<Told>>,
     /// Every DMA address, of a run that was watched.
     pub record: Option<Box<Record>>,
 }

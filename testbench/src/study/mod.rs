@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   study.toml ─┬─ kind = "pcie-bench": rows of a published benchmark, on the exerciser card
-//!               └─ kind = "sweep": a scenario, with keys set to each value of each axis
+//!               ├─ kind = "sweep": a scenario, with keys set to each value of each axis
+//!               └─ kind = "faults": the same, with every fault there is
 //!                     └─▶ points ─▶ in parallel, a shard, or merged ─▶ StudyReport ─▶ table, HTML
 //! ```
 //!
@@ -55,9 +56,9 @@ impl Study {
         let source = Source::read(path)?;
         match source.parse::<Head>()?.kind.as_str() {
             "pcie-bench" => Ok(Self::PcieBench(Box::new(PcieBench::load(&source)?))),
-            "sweep" => Ok(Self::Sweep(Box::new(Sweep::load(&source)?))),
+            "sweep" | sweep::FAULTS => Ok(Self::Sweep(Box::new(Sweep::load(&source)?))),
             other => {
-                let why = format!("unknown kind `{other}`; there are: pcie-bench, sweep");
+                let why = format!("unknown kind `{other}`; there are: pcie-bench, sweep, faults");
                 Err(source.complain("kind", why))
             }
         }

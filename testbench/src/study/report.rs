@@ -20,7 +20,7 @@ pub struct StudyReport {
     pub schema: String,
     /// The study's name.
     pub study: String,
-    /// `pcie-bench` or `sweep`.
+    /// `pcie-bench`, `sweep` or `faults`.
     pub kind: String,
     /// The seed.
     pub seed: u64,

@@ -8,16 +8,22 @@
 //! key = "link.width"                      # as `--set` of `vtb run` takes it
 //! values = [4, 8, 16]
 //! ```
+//!
+//! With `kind = "faults"` there are two axes more, `fault` and `direction`: every fault there is, once in each
+//! direction that it can have. `[fault]` says when it strikes and how often, as in a scenario.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use pcie_sim::endpoint::Direction;
+use pcie_sim::fault::FaultKind;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Run;
 use super::report::{Axis, Row, SCHEMA, StudyReport};
-use crate::report::{RuleViolation, RunError, RunReport};
+use crate::bench::faults::Verdict;
+use crate::report::{RuleViolation, RunError, RunFigures, RunReport};
 use crate::scenario::source::{InputError, Source};
 use crate::scenario::{Overrides, Scenario};
 
@@ -28,6 +34,7 @@ const MOST_POINTS: usize = 100_000;
 #[derive(Debug, Clone)]
 pub struct Sweep {
     name: String,
+    kind: String,
     axes: Vec<Axis>,
     /// Where each point lies, and what is run there.
     pub points: Vec<(BTreeMap<String, Value>, Scenario)>,
@@ -37,12 +44,12 @@ pub struct Sweep {
 #[serde(deny_unknown_fields)]
 struct File {
     name: String,
-    #[serde(rename = "kind")]
-    _kind: String,
+    kind: String,
     scenario: Option<PathBuf>,
     only: Option<String>,
     #[serde(default)]
     axis: Vec<FileAxis>,
+    fault: Option<toml::Table>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,21 +79,39 @@ impl Sweep {
                 .collect();
         }
         let scenario = file.scenario.as_ref().map(|path| source.resolve(path));
-        let point = |set: Vec<(&str, &toml::Value)>| {
+        let faults = match file.kind.as_str() {
+            FAULTS => every_fault(&file.fault.clone().unwrap_or_default()),
+            _ if file.fault.is_some() => {
+                let why = format!("only a study of kind `{FAULTS}` has it");
+                return Err(source.complain("fault", why));
+            }
+            _ => vec![PlannedFault::default()],
+        };
+        let point = |(set, fault): (&Vec<(&str, &toml::Value)>, &PlannedFault)| {
+            let keys = set.iter().map(|(key, value)| format!("{key}={value}"));
             let overrides = Overrides {
-                set: set.iter().map(|(key, value)| format!("{key}={value}")).collect(),
+                set: keys.chain(fault.set.clone()).collect(),
                 only: file.only.clone(),
                 ..Overrides::default()
             };
             let parameters = set.iter().map(|(key, value)| ((*key).to_owned(), json(value)));
-            Ok((parameters.collect(), Scenario::load(scenario.as_deref(), &overrides)?))
+            let parameters = parameters.chain(fault.parameters.clone()).collect();
+            Ok((parameters, Scenario::load(scenario.as_deref(), &overrides)?))
         };
-        let points = combinations.into_iter().map(point).collect::<Result<_, InputError>>()?;
+        let both = combinations.iter().flat_map(|set| faults.iter().map(move |fault| (set, fault)));
+        let points = both.map(point).collect::<Result<_, InputError>>()?;
         let axis = |axis: &FileAxis| Axis {
             name: axis.key.clone(),
             values: axis.values.iter().map(json).collect(),
         };
-        Ok(Self { name: file.name, axes: file.axis.iter().map(axis).collect(), points })
+        let mut axes: Vec<Axis> = file.axis.iter().map(axis).collect();
+        if file.kind == FAULTS {
+            let names = FaultKind::ALL.map(|kind| Value::from(kind.name()));
+            axes.push(Axis { name: "fault".to_owned(), values: names.to_vec() });
+            let ways = WAYS.map(|(way, _)| Value::from(way));
+            axes.push(Axis { name: "direction".to_owned(), values: ways.to_vec() });
+        }
+        Ok(Self { name: file.name, kind: file.kind, axes, points })
     }
 
     /// Runs a point: one row for each of its runs.
@@ -97,7 +122,10 @@ impl Sweep {
     ) -> Result<(Vec<Row>, Vec<RuleViolation>), RunError> {
         let (parameters, scenario) = &self.points[point];
         let results = scenario.runs.iter().map(run).collect::<Result<Vec<_>, _>>()?;
-        let report = RunReport::new(scenario, &results, 0.0);
+        let mut report = RunReport::new(scenario, &results, 0.0);
+        if self.kind == FAULTS {
+            report.violations = silent(&report);
+        }
         let row = |figures| Row {
             point,
             parameters: parameters.clone(),
@@ -118,7 +146,7 @@ impl Sweep {
         StudyReport {
             schema: SCHEMA.to_owned(),
             study: self.name.clone(),
-            kind: "sweep".to_owned(),
+            kind: self.kind.clone(),
             seed: first.map_or(0, |scenario| scenario.seed),
             axes: self.axes.clone(),
             points: self.points.len(),
@@ -131,6 +159,51 @@ impl Sweep {
             violations: Vec::new(),
         }
     }
+}
+
+/// A study of every fault there is.
+pub(super) const FAULTS: &str = "faults";
+/// The directions, as a scenario names them.
+const WAYS: [(&str, Direction); 2] = [("down", Direction::Downstream), ("up", Direction::Upstream)];
+
+/// One fault of a study of faults: what `--set` would say, and where it lies on the axes.
+#[derive(Debug, Clone, Default)]
+struct PlannedFault {
+    set: Option<String>,
+    parameters: Vec<(String, Value)>,
+}
+
+/// Every fault in each direction that it can have, with what all of them have in common.
+fn every_fault(common: &toml::Table) -> Vec<PlannedFault> {
+    let mut faults = Vec::new();
+    for kind in FaultKind::ALL {
+        for (way, _) in WAYS.into_iter().filter(|(_, direction)| kind.fits(*direction)) {
+            let mut line = common.clone();
+            line.insert("kind".to_owned(), kind.name().into());
+            line.insert("direction".to_owned(), way.into());
+            let lines = toml::Value::Array(vec![toml::Value::Table(line)]);
+            let parameters = [("fault", kind.name()), ("direction", way)];
+            faults.push(PlannedFault {
+                set: Some(format!("fault={lines}")),
+                parameters: parameters.map(|(key, value)| (key.to_owned(), value.into())).to_vec(),
+            });
+        }
+    }
+    faults
+}
+
+/// That something went wrong is what such a study is for; that nobody was told is a violation.
+fn silent(report: &RunReport) -> Vec<RuleViolation> {
+    let silent = |run: &&RunFigures| {
+        run.faults.as_ref().is_some_and(|faults| faults.verdict == Verdict::Silent.word())
+    };
+    let violation = |run: &RunFigures| RuleViolation {
+        rule: "FAULT-SILENT".to_owned(),
+        time_ns: run.sim_time_ns,
+        message: "something is lost, and nobody was told".to_owned(),
+        result: run.name.clone(),
+    };
+    report.results.iter().filter(silent).map(violation).collect()
 }
 
 fn with<'f>(

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::report::{Row, StudyReport, Summary};
+use crate::report::{FaultFigures, RunFigures};
 
 /// The rows, one a line, and what they come to.
 #[must_use]
@@ -33,8 +34,12 @@ pub fn table(report: &StudyReport) -> String {
 
 fn figures_head(report: &StudyReport) -> Vec<String> {
     let measured = report.rows.iter().any(|row| row.measured.is_some());
+    let faults =
+        report.rows.iter().any(|row| row.run.as_ref().is_some_and(|run| run.faults.is_some()));
     let names: &[&str] = if measured {
         &["measured", "simulated", "unit", "error"]
+    } else if faults {
+        &["run", "strikes", "verdict", "link", "registers", "findings"]
     } else {
         &["run", "descriptors/s", "Gbit/s", "p50 ns", "p99 ns", "serial/descriptor"]
     };
@@ -44,6 +49,14 @@ fn figures_head(report: &StudyReport) -> Vec<String> {
 fn figures(row: &Row) -> Vec<String> {
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
     match &row.run {
+        Some(RunFigures { name, faults: Some(faults), .. }) => vec![
+            name.clone(),
+            faults.strikes.values().sum::<u64>().to_string(),
+            faults.verdict.clone(),
+            FaultFigures::counted(&faults.link),
+            faults.errors.iter().map(|error| first_part(error)).collect::<Vec<_>>().join(", "),
+            FaultFigures::counted(&faults.findings),
+        ],
         Some(run) => vec![
             run.name.clone(),
             format!("{:.0}", run.descriptors_per_s),
@@ -59,6 +72,11 @@ fn figures(row: &Row) -> Vec<String> {
             row.error.map_or_else(String::new, |error| format!("{:+.1} %", error * 100.0)),
         ],
     }
+}
+
+/// An error without the header that it was found in.
+fn first_part(error: &str) -> &str {
+    error.split_once(", TLP header").map_or(error, |(first, _)| first)
 }
 
 /// A parameter as a person reads it.

@@ -1,0 +1,134 @@
+//! A run in which something goes wrong on purpose: what struck, who detected it, and where it shows.
+//!
+//! ```text
+//!   scenario's faults ─▶ Plan ─▶ link ─▶ registers of port and card ─▶ ErrorService ─▶ Told
+//! ```
+//!
+//! The faults begin with the traffic and end with it, so that probe and removal show what is left.
+
+use std::collections::BTreeMap;
+
+use host_driver::pci::aer::{ErrorRecord, ErrorService, Severity};
+use pcie_sim::address::Bdf;
+use pcie_sim::fault::{Mishaps, Plan, Strike};
+use pcie_sim::link::aside::{LinkError, LinkEvent, Side};
+use pcie_sim::machine::{Machine, ROOT_PORT};
+use pcie_sim::time::Instant;
+
+use super::watch::Watch;
+use crate::report::Violation;
+use crate::scenario::config::RunConfig;
+
+/// What of a run's faults became known, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    /// The faults that struck, in order of time.
+    pub strikes: Vec<Strike>,
+    /// What the registers of port and card said at the end.
+    pub errors: Vec<ErrorRecord>,
+    /// What the two ends of the link found, by end and name, and how often.
+    pub link: BTreeMap<(Side, &'static str), u64>,
+}
+
+/// How a run ended in which something went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Every byte is where it should be.
+    Held,
+    /// Something was lost, and whoever had asked for it was told.
+    Told,
+    /// Something was lost, and nobody was told.
+    Silent,
+}
+
+impl Verdict {
+    /// The word in reports.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Told => "told",
+            Self::Silent => "SILENT",
+        }
+    }
+}
+
+/// Findings by which whoever uses the driver learns that something is lost.
+const TELLING: [&str; 5] =
+    ["BLK-STATUS", "DRIVER-ERROR", "DRIVER-PROBE", "BENCH-STALLED", "DMA-REFUSED"];
+/// Findings of the scoreboard.
+const LOST: [&str; 2] = ["DATA-BLK", "DATA-NET"];
+
+impl Told {
+    /// How the run ended that has these findings.
+    #[must_use]
+    pub fn verdict(&self, violations: &[Violation]) -> Verdict {
+        let any = |rules: &[&str]| violations.iter().any(|v| rules.contains(&v.rule.as_str()));
+        let recorded = self.errors.iter().any(|record| {
+            record.severity != Severity::Correctable || !record.error.is_correctable()
+        });
+        if !any(&LOST) && !any(&TELLING[..4]) {
+            Verdict::Held
+        } else if any(&TELLING) || recorded {
+            Verdict::Told
+        } else {
+            Verdict::Silent
+        }
+    }
+}
+
+/// The faults of one run, while it runs.
+pub(super) struct Trouble {
+    mishaps: Mishaps,
+    service: Option<ErrorService>,
+}
+
+impl Trouble {
+    /// Installs what the run wants to go wrong, and lets port and card report their errors. Nothing goes
+    /// wrong yet. `None` when the run wants nothing.
+    pub(super) fn prepare(
+        config: &RunConfig,
+        machine: &mut Machine<Watch>,
+        card: Bdf,
+    ) -> Option<Self> {
+        if config.faults.is_empty() {
+            return None;
+        }
+        let mishaps = Mishaps::new(Plan::new(&config.faults, config.seed));
+        machine.set_sender_fault(Box::new(mishaps.clone()));
+        machine.set_link_fault(Box::new(mishaps.clone()));
+        let service = ErrorService::start(machine, ROOT_PORT, card);
+        Some(Self { mishaps, service })
+    }
+
+    /// The traffic begins.
+    pub(super) fn begin(&self, now: Instant) {
+        self.mishaps.plan().borrow_mut().arm(now);
+    }
+
+    /// The traffic has ended.
+    pub(super) fn end(&self) {
+        self.mishaps.plan().borrow_mut().disarm();
+    }
+
+    /// What became known.
+    pub(super) fn told(&self, machine: &mut Machine<Watch>) -> Told {
+        let errors = self.service.map_or_else(Vec::new, |service| service.collect(machine));
+        let link = machine.tap.observers().link_events.clone();
+        Told { strikes: self.mishaps.plan().borrow().strikes().to_vec(), errors, link }
+    }
+}
+
+/// What the registers call what one end of the link has found.
+pub(super) fn name(event: &LinkEvent) -> &'static str {
+    match event.error {
+        LinkError::BadTlp => "Bad TLP",
+        LinkError::BadDllp => "Bad DLLP",
+        LinkError::ReplayTimeout => "Replay Timer Timeout",
+        LinkError::ReplayRollover => "REPLAY_NUM Rollover",
+        LinkError::ReceiverOverflow(_) => "Receiver Overflow",
+        LinkError::FlowControl(_) => "Flow Control Protocol Error",
+        LinkError::Retrained => "retrained",
+        LinkError::SurpriseDown => "Surprise Down",
+    }
+}
