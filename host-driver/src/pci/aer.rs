@@ -12,7 +12,7 @@ use std::fmt;
 use pcie_sim::address::Bdf;
 use pcie_sim::host::{Host, Vector, Width};
 use pcie_sim::spec::aer::{self, Error};
-use pcie_sim::spec::pci::{bridge, cap_id, express, extended, header, msi};
+use pcie_sim::spec::pci::{bridge, cap_id, express, extended, header, msi, status};
 
 use super::Function;
 
@@ -23,6 +23,15 @@ const REPORTING: u16 = express::CONTROL_CORRECTABLE
     | express::CONTROL_UNSUPPORTED;
 /// Extended capabilities a chain can hold at most: 3840 bytes, 4 bytes each. Longer ones loop.
 const MAX_EXTENDED: usize = 960;
+
+/// Bits of the status registers, as lspci does not abbreviate them. PCIe 5.0 §7.5.1.1.4.
+const STATUS_WORDS: [(u16, &str); 5] = [
+    (status::MASTER_DATA_PARITY, "Master Data Parity Error"),
+    (status::SIGNALED_TARGET_ABORT, "Signaled Target Abort"),
+    (status::RECEIVED_TARGET_ABORT, "Received Target Abort"),
+    (status::RECEIVED_MASTER_ABORT, "Received Master Abort"),
+    (status::DETECTED_PARITY, "Detected Parity Error"),
+];
 
 /// How grave an error is to its function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,12 +105,16 @@ impl Reporter {
         host.config_write(self.function.bdf(), self.aer + register, Width::W32, value);
     }
 
-    /// Forgets what happened before, and reports what happens from now on; advisory errors, too, which
+    /// Forgets what happened before, checks ECRCs where it can, and reports what happens from now on; advisory errors, too, which
     /// are masked after a reset.
     fn enable(&self, host: &mut dyn Host) {
         self.clear(host);
         let mask = self.read(host, aer::CORRECTABLE_MASK);
         self.write(host, aer::CORRECTABLE_MASK, mask & !aer::ADVISORY_NON_FATAL);
+        let control = self.read(host, aer::CONTROL);
+        if control & aer::CONTROL_ECRC_CHECK_CAPABLE != 0 {
+            self.write(host, aer::CONTROL, control | aer::CONTROL_ECRC_CHECK);
+        }
         let at = self.express + express::DEVICE_CONTROL;
         let control = self.function.read_u16(host, at) | REPORTING;
         host.config_write(self.function.bdf(), at, Width::W16, control.into());
@@ -134,7 +147,7 @@ impl Reporter {
             let severity = match error {
                 _ if error.is_correctable() => Severity::Correctable,
                 _ if severity & bit != 0 => Severity::Fatal,
-                _ if advisory => Severity::Correctable,
+                _ if advisory && may_be_advisory(error) => Severity::Correctable,
                 _ => Severity::NonFatal,
             };
             let logged = !error.is_correctable() && error.bit() == first;
@@ -148,6 +161,12 @@ impl Reporter {
         let log = [0, 4, 8, 12].map(|offset| self.read(host, aer::HEADER_LOG + offset));
         (log != [0; 4]).then_some(log)
     }
+}
+
+/// The errors that a function tells as correctable ones when somebody else hears of them, too. PCIe 5.0
+/// §6.2.3.2.4, "Advisory Non-Fatal Error Cases", as far as the bench's functions know them.
+fn may_be_advisory(error: Error) -> bool {
+    matches!(error, Error::UnsupportedRequest | Error::CompleterAbort | Error::UnexpectedCompletion)
 }
 
 impl ErrorService {
@@ -170,6 +189,27 @@ impl ErrorService {
     #[must_use]
     pub fn vector(&self) -> Option<Vector> {
         self.vector
+    }
+
+    /// What the status registers that PCI has had all along say, in words; they are cleared.
+    pub fn collect_status(&self, host: &mut dyn Host) -> Vec<String> {
+        let registers = [
+            (self.port.function, header::STATUS, "Status"),
+            (self.port.function, bridge::SECONDARY_STATUS, "Secondary Status"),
+            (self.below.function, header::STATUS, "Status"),
+        ];
+        let mut said = Vec::new();
+        for (function, register, name) in registers {
+            let bits = function.read_u16(host, register);
+            if bits == u16::MAX {
+                continue;
+            }
+            let errors = bits & status::ERRORS;
+            host.config_write(function.bdf(), register, Width::W16, errors.into());
+            let words = STATUS_WORDS.iter().filter(|(bit, _)| bits & bit != 0);
+            said.extend(words.map(|(_, word)| format!("{} {name}: {word}", function.bdf())));
+        }
+        said
     }
 
     /// What has happened since this was last asked, the port's own errors first; the registers are

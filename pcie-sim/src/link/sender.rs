@@ -32,6 +32,19 @@ impl Desk {
         self.held.iter().filter(|(_, way, _)| *way == direction).map(|(at, ..)| *at).min()
     }
 
+    /// Until when the answer is held that this completion is a part of.
+    fn answered_from(&self, direction: Direction, tlp: &Tlp) -> Option<Instant> {
+        let transaction = |tlp: &Tlp| match tlp.plain() {
+            Tlp::Completion(completion) => Some((completion.requester, completion.tag)),
+            _ => None,
+        };
+        let this = transaction(tlp)?;
+        let same = |(_, way, held): &&(Instant, Direction, Tlp)| {
+            *way == direction && transaction(held) == Some(this)
+        };
+        self.held.iter().filter(same).map(|(at, ..)| *at).max()
+    }
+
     fn due(&mut self, direction: Direction, now: Instant) -> Option<Tlp> {
         let due = |(at, way, _): &(Instant, Direction, Tlp)| *way == direction && *at <= now;
         let place = self.held.iter().position(due)?;
@@ -50,10 +63,13 @@ impl Link {
     pub fn hand_over(&mut self, now: Instant, direction: Direction, tlp: Tlp) {
         let Some(fault) = &mut self.desk.fault else { return self.submit(direction, tlp) };
         for (delay, tlp) in fault.hand_over(now, direction, tlp) {
-            if delay == Span::ZERO {
-                self.submit(direction, tlp);
-            } else {
-                self.desk.held.push((now + delay, direction, tlp));
+            // A completer that is late with a part of an answer is late with the rest of it.
+            match self.desk.answered_from(direction, &tlp) {
+                None if delay == Span::ZERO => self.submit(direction, tlp),
+                from => {
+                    let at = (now + delay).max(from.unwrap_or(now));
+                    self.desk.held.push((at, direction, tlp));
+                }
             }
         }
     }

@@ -26,13 +26,22 @@ pub struct Told {
     pub strikes: Vec<Strike>,
     /// What the registers of port and card said at the end.
     pub errors: Vec<ErrorRecord>,
-    /// What the two ends of the link found, by end and name, and how often.
+    /// What the status registers of old said.
+    pub status: Vec<String>,
+    /// What the two ends of the link found or did, by end and name, and how often.
     pub link: BTreeMap<(Side, &'static str), u64>,
 }
+
+/// The link went through Recovery.
+const RETRAINED: &str = "retrained";
+/// A TLP was sent again.
+pub(super) const REPLAYED: &str = "replayed";
 
 /// How a run ended in which something went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
+    /// Nothing went wrong at all.
+    NoStrike,
     /// Every byte is where it should be.
     Held,
     /// Something was lost, and whoever had asked for it was told.
@@ -46,6 +55,7 @@ impl Verdict {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::NoStrike => "no strike",
             Self::Held => "held",
             Self::Told => "told",
             Self::Silent => "SILENT",
@@ -60,6 +70,23 @@ const TELLING: [&str; 5] =
 const LOST: [&str; 2] = ["DATA-BLK", "DATA-NET"];
 
 impl Told {
+    /// What was done about it, in a few words.
+    #[must_use]
+    pub fn recovery(&self, violations: &[Violation]) -> String {
+        let link = |name: &str| self.link.keys().any(|(_, event)| *event == name);
+        let found = |rule: &str| violations.iter().any(|violation| violation.rule == rule);
+        let ways = [
+            (link(REPLAYED), "replayed"),
+            (link(RETRAINED), "retrained"),
+            (found("BLK-STATUS"), "request failed"),
+            (found("BENCH-STALLED"), "timed out"),
+            (found("DRIVER-ERROR"), "driver stopped the device"),
+        ];
+        let words: Vec<_> =
+            ways.into_iter().filter(|(yes, _)| *yes).map(|(_, word)| word).collect();
+        if words.is_empty() { "none needed".to_owned() } else { words.join(", ") }
+    }
+
     /// How the run ended that has these findings.
     #[must_use]
     pub fn verdict(&self, violations: &[Violation]) -> Verdict {
@@ -67,7 +94,9 @@ impl Told {
         let recorded = self.errors.iter().any(|record| {
             record.severity != Severity::Correctable || !record.error.is_correctable()
         });
-        if !any(&LOST) && !any(&TELLING[..4]) {
+        if self.strikes.is_empty() {
+            Verdict::NoStrike
+        } else if !any(&LOST) && !any(&TELLING[..4]) {
             Verdict::Held
         } else if any(&TELLING) || recorded {
             Verdict::Told
@@ -97,6 +126,7 @@ impl Trouble {
         let mishaps = Mishaps::new(Plan::new(&config.faults, config.seed));
         machine.set_sender_fault(Box::new(mishaps.clone()));
         machine.set_link_fault(Box::new(mishaps.clone()));
+        machine.tap.counts_replays = true;
         let service = ErrorService::start(machine, ROOT_PORT, card);
         Some(Self { mishaps, service })
     }
@@ -114,8 +144,9 @@ impl Trouble {
     /// What became known.
     pub(super) fn told(&self, machine: &mut Machine<Watch>) -> Told {
         let errors = self.service.map_or_else(Vec::new, |service| service.collect(machine));
+        let status = self.service.map_or_else(Vec::new, |service| service.collect_status(machine));
         let link = machine.tap.observers().link_events.clone();
-        Told { strikes: self.mishaps.plan().borrow().strikes().to_vec(), errors, link }
+        Told { strikes: self.mishaps.plan().borrow().strikes().to_vec(), errors, status, link }
     }
 }
 
@@ -128,7 +159,7 @@ pub(super) fn name(event: &LinkEvent) -> &'static str {
         LinkError::ReplayRollover => "REPLAY_NUM Rollover",
         LinkError::ReceiverOverflow(_) => "Receiver Overflow",
         LinkError::FlowControl(_) => "Flow Control Protocol Error",
-        LinkError::Retrained => "retrained",
+        LinkError::Retrained => RETRAINED,
         LinkError::SurpriseDown => "Surprise Down",
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use pcie_sim::endpoint::{Direction, Sighting, Tap};
-use pcie_sim::link::aside::{LinkEvent, Side};
+use pcie_sim::link::aside::{LinkEvent, Side, Transmission};
 use pcie_sim::link::credits::Credits;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{FlowClass, Tlp};
@@ -109,6 +109,8 @@ pub struct Watch {
     pub analyzer: Analyzer<Observers>,
     shown: Vec<(u16, u16, u16)>,
     bus_master: bool,
+    /// What the data link layer sends again is counted.
+    pub counts_replays: bool,
 }
 
 impl Watch {
@@ -116,7 +118,7 @@ impl Watch {
     #[must_use]
     pub fn new() -> Self {
         let analyzer = Analyzer::new(Observers::default());
-        Self { analyzer, shown: Vec::new(), bus_master: false }
+        Self { analyzer, shown: Vec::new(), bus_master: false, counts_replays: false }
     }
 
     /// Watches, and writes the files that the run asks for.
@@ -192,6 +194,21 @@ impl Tap for Watch {
         self.analyzer.tlp(sighting);
         if self.analyzer.observer().waves.is_some() {
             self.show_queues(sighting.departs);
+        }
+    }
+
+    fn watches_data_link(&self) -> bool {
+        self.counts_replays
+    }
+
+    fn transmission(&mut self, transmission: &Transmission<'_>) {
+        if transmission.replay {
+            let sender = match transmission.sighting.direction {
+                Direction::Downstream => Side::Root,
+                Direction::Upstream => Side::Card,
+            };
+            let events = &mut self.analyzer.observer_mut().link_events;
+            *events.entry((sender, faults::REPLAYED)).or_default() += 1;
         }
     }
 

@@ -16,6 +16,8 @@ use crate::bench::faults::Told;
 pub struct FaultFigures {
     /// `held`: nothing is lost; `told`: something is, and who had asked for it was told; `SILENT`.
     pub verdict: String,
+    /// What was done about it: replayed, retrained, a request failed, the driver stopped the device.
+    pub recovery: String,
     /// How often each fault struck, by name and direction: `completion-lost down`.
     pub strikes: BTreeMap<String, u64>,
     /// What the registers of port and card said, as the service that collects errors read them.
@@ -48,8 +50,14 @@ impl FaultFigures {
         let link = told.link.iter().map(|((side, name), n)| (format!("{}: {name}", end(side)), *n));
         Self {
             verdict: told.verdict(violations).word().to_owned(),
+            recovery: told.recovery(violations),
             strikes,
-            errors: told.errors.iter().map(ToString::to_string).collect(),
+            errors: told
+                .errors
+                .iter()
+                .map(ToString::to_string)
+                .chain(told.status.clone())
+                .collect(),
             link: link.collect(),
             findings,
         }
@@ -73,7 +81,10 @@ pub fn fault_lines(report: &RunReport) -> Vec<String> {
         let Some(faults) = &run.faults else { continue };
         let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
         let strikes = or_none(FaultFigures::counted(&faults.strikes));
-        lines.push(format!("faults in {}: {strikes}; verdict: {}", run.name, faults.verdict));
+        lines.push(format!(
+            "faults in {}: {strikes}; verdict: {} ({})",
+            run.name, faults.verdict, faults.recovery
+        ));
         let link = or_none(FaultFigures::counted(&faults.link));
         lines.push(format!("  link: {link}"));
         lines.extend(faults.errors.iter().map(|error| format!("  registers: {error}")));

@@ -166,6 +166,9 @@ pub(super) const FAULTS: &str = "faults";
 /// The directions, as a scenario names them.
 const WAYS: [(&str, Direction); 2] = [("down", Direction::Downstream), ("up", Direction::Upstream)];
 
+/// How often a fault has to strike that shows only when it does so again and again.
+const MANY: i64 = 80;
+
 /// One fault of a study of faults: what `--set` would say, and where it lies on the axes.
 #[derive(Debug, Clone, Default)]
 struct PlannedFault {
@@ -181,6 +184,11 @@ fn every_fault(common: &toml::Table) -> Vec<PlannedFault> {
             let mut line = common.clone();
             line.insert("kind".to_owned(), kind.name().into());
             line.insert("direction".to_owned(), way.into());
+            if matches!(kind, FaultKind::AckLost | FaultKind::CreditLeak) {
+                // The next Ack, and the credits that are left, make up for a single one.
+                line.remove("when");
+                line.insert("times".to_owned(), MANY.into());
+            }
             let lines = toml::Value::Array(vec![toml::Value::Table(line)]);
             let parameters = [("fault", kind.name()), ("direction", way)];
             faults.push(PlannedFault {

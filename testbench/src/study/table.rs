@@ -39,7 +39,7 @@ fn figures_head(report: &StudyReport) -> Vec<String> {
     let names: &[&str] = if measured {
         &["measured", "simulated", "unit", "error"]
     } else if faults {
-        &["run", "strikes", "verdict", "link", "registers", "findings"]
+        &["run", "strikes", "verdict", "recovery", "link", "registers", "findings"]
     } else {
         &["run", "descriptors/s", "Gbit/s", "p50 ns", "p99 ns", "serial/descriptor"]
     };
@@ -53,6 +53,7 @@ fn figures(row: &Row) -> Vec<String> {
             name.clone(),
             faults.strikes.values().sum::<u64>().to_string(),
             faults.verdict.clone(),
+            faults.recovery.clone(),
             FaultFigures::counted(&faults.link),
             faults.errors.iter().map(|error| first_part(error)).collect::<Vec<_>>().join(", "),
             FaultFigures::counted(&faults.findings),
