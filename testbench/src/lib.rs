@@ -18,6 +18,7 @@ pub mod preset;
 pub mod report;
 pub mod scenario;
 pub mod scoreboard;
+pub mod soak;
 pub mod study;
 pub mod traffic;
 pub mod waves_tap;

@@ -163,3 +163,43 @@ pub(super) fn name(event: &LinkEvent) -> &'static str {
         LinkError::SurpriseDown => "Surprise Down",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pcie_sim::endpoint::Direction;
+    use pcie_sim::fault::FaultKind;
+    use pcie_sim::spec::aer::Error;
+    use pcie_sim::time::Span;
+
+    use super::*;
+
+    fn told(errors: Vec<ErrorRecord>) -> Told {
+        let direction = Direction::Downstream;
+        let kind = FaultKind::CompletionLost;
+        let strike = Strike { at: Instant::ZERO, kind, direction, delay: Span::ZERO };
+        Told { strikes: vec![strike], errors, ..Told::default() }
+    }
+
+    fn found(rule: &str) -> Violation {
+        Violation { rule: rule.to_owned(), time: Instant::ZERO, message: String::new() }
+    }
+
+    #[test]
+    fn what_is_lost_and_told_to_nobody_is_silent() {
+        assert_eq!(told(Vec::new()).verdict(&[]), Verdict::Held);
+        assert_eq!(told(Vec::new()).verdict(&[found("DATA-BLK")]), Verdict::Silent);
+        let both = [found("DATA-BLK"), found("BLK-STATUS")];
+        assert_eq!(told(Vec::new()).verdict(&both), Verdict::Told);
+        let record = |error, severity| ErrorRecord {
+            function: Bdf::new(1, 0, 0),
+            error,
+            severity,
+            header: None,
+        };
+        let repaired = told(vec![record(Error::BadTlp, Severity::Correctable)]);
+        assert_eq!(repaired.verdict(&[found("DATA-NET")]), Verdict::Silent, "nobody lost by that");
+        let timeout = told(vec![record(Error::CompletionTimeout, Severity::NonFatal)]);
+        assert_eq!(timeout.verdict(&[found("DATA-NET")]), Verdict::Told);
+        assert_eq!(Told::default().verdict(&[]), Verdict::NoStrike);
+    }
+}

@@ -34,6 +34,8 @@ pub enum Verb {
     Run(Box<RunArgs>),
     /// Run a study: a sweep over parameters, or a published benchmark replayed and compared
     Study(StudyArgs),
+    /// Run what is drawn by lot, with faults: no panic, no hang, nothing lost without anybody being told
+    Soak(SoakArgs),
     /// Print the JSON schema of a report
     Schema {
         /// Which report
@@ -104,6 +106,23 @@ pub struct RunOptions {
     /// Report the wall-clock time as `wall_s`, which otherwise is 0 so that equal runs give equal files
     #[arg(long)]
     pub wall_clock: bool,
+}
+
+/// The options of `soak`.
+#[derive(Debug, Args)]
+pub struct SoakArgs {
+    /// How many runs
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub runs: u64,
+    /// Seed of the first; each of the others has the next one
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Print the scenario with this seed instead of running anything; `vtb run` takes it
+    #[arg(long)]
+    pub show: bool,
+    /// Runs at a time; as many as there are cores when left out
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
 }
 
 /// The options of `study`.

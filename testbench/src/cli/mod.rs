@@ -10,6 +10,7 @@ mod lspci;
 mod outputs;
 mod platforms;
 mod run;
+mod soak;
 mod stopwatch;
 mod study;
 
@@ -136,6 +137,7 @@ fn dispatch(
         None => run::run(None, &cli.options, bench, out),
         Some(Verb::Run(args)) => run::run(args.scenario.as_deref(), &args.options, bench, out),
         Some(Verb::Study(args)) => study::study(&args, bench, out),
+        Some(Verb::Soak(args)) => soak::soak(&args, bench, out),
         Some(Verb::Schema { of }) => schema(&of, out),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
