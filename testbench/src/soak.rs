@@ -1,7 +1,7 @@
 //! Runs drawn by lot in which things go wrong, any number of them: whatever happens, the bench neither
 //! panics nor hangs, and nothing is lost without anybody being told.
 //!
-//! A run is known by its seed: [`scenario`] gives the same one each time.
+//! A run is known by its seed: [`run`] gives the same one each time.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
