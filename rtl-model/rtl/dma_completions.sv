@@ -197,12 +197,13 @@ module dma_completions #(
       context_q[free_tag] <= context_i;
       stamp_q[free_tag] <= now_q;
     end
+    // A tag that is free is not the one that is answered: both rows may change in one cycle.
     if (tag_take_i) at_q[free_tag] <= at_i;
-`ifndef BUG_PART_PLACED_FIRST
-    else if (hdr_take_o && good) at_q[tag] <= at_q[tag] + AB'(len);
-`endif
     if (tag_take_i) left_q[free_tag] <= len_i;
-    else if (hdr_take_o && good) left_q[tag] <= left_q[tag] - len;
+`ifndef BUG_PART_PLACED_FIRST
+    if (hdr_take_o && good) at_q[tag] <= at_q[tag] + AB'(len);
+`endif
+    if (hdr_take_o && good) left_q[tag] <= left_q[tag] - len;
 
     if (state_q == IDLE) begin
       o_q <= owner_q[tag];

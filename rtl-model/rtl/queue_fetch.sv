@@ -267,6 +267,8 @@ module queue_fetch #(
       armed_valid_q <= 1'b0;
       heads_q <= '0;
       count_q <= '0;
+      start_q <= '0;
+      until_q <= '0;
       asking_q <= 1'b0;
       missing_q <= '0;
       failed_q <= 1'b0;

@@ -67,6 +67,7 @@ module tlp_rx #(
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
+      buf_q <= '0;
       n_q <= '0;
       eop_q <= 1'b0;
       data_q <= 1'b0;
@@ -91,7 +92,7 @@ module tlp_rx #(
         eop_q <= accept ? rx_eop_i : (eop_q && !finish);
       end
     end
-    if (accept || take != '0) begin
+    if (rst_ni && (accept || take != '0)) begin
       buf_q <= kept | (accept ? {{W{1'b0}}, rx_data_i} << {base, 5'd0} : '0);
     end
   end
