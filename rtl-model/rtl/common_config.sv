@@ -199,4 +199,7 @@ module common_config
       end
     end
   end
+
+  logic unused;
+  assign unused = &{1'b0, raddr_i[1:0]};
 endmodule

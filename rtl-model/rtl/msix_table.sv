@@ -107,4 +107,7 @@ module msix_table
                    | raised;
     end
   end
+
+  logic unused;
+  assign unused = &{1'b0, waddr_i[1:0]};
 endmodule

@@ -151,7 +151,7 @@ module queue_fetch #(
 `endif
   assign at_hand = in_time && behind < count_q;
 
-  logic is_indirect, is_next, is_write, jump, table_bad, chain_end, add;
+  logic is_indirect, is_next, is_write, jump, table_bad, add;
   assign is_indirect = (d_flags & virtio_pkg::VIRTQ_DESC_F_INDIRECT) != 16'd0;
   assign is_next = (d_flags & virtio_pkg::VIRTQ_DESC_F_NEXT) != 16'd0;
   assign is_write = (d_flags & virtio_pkg::VIRTQ_DESC_F_WRITE) != 16'd0;
@@ -166,7 +166,6 @@ module queue_fetch #(
   assign add = (at_desc || at_row) && !is_indirect && !links_over;
   // A readable buffer behind a writable one; or more buffers than the card remembers.
   assign add_bad = (!is_write && readable_q != segments_q) || segments_q[SB];
-  assign chain_end = add && !add_bad && !is_next;
 
   logic row_outside;
   assign row_outside = at_row && {1'b0, index_q} >= rows_q;
@@ -395,4 +394,7 @@ module queue_fetch #(
     // The job was accepted in the cycle before: it is among what was given.
     if (state_q == REST) fence_q <= given_i + 8'd1;
   end
+
+  logic unused;
+  assign unused = &{1'b0, got_at_i, rdata};
 endmodule

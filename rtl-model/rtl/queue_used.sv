@@ -54,11 +54,12 @@ module queue_used #(
   logic [CB:0] context_q;
   logic [31:0] from_q, bytes_q;
 
-  logic [15:0] slot, to_end, full, batch;
+  logic [15:0] slot, to_end, full;
+  logic [CB:0] batch;
   assign slot = idx_q & (size_i - 16'd1);
   assign to_end = size_i - slot;
   assign full = (16'(BATCH) < to_end) ? 16'(BATCH) : to_end;
-  assign batch = (16'(count_q) < full) ? 16'(count_q) : full;
+  assign batch = (16'(count_q) < full) ? count_q : (CB + 1)'(full);
 
   logic publish;
   assign publish = count_q != '0 && (16'(count_q) >= full || !more_i);
@@ -106,7 +107,7 @@ module queue_used #(
   assign ask_valid_o = asking_q && !sent_q && $signed(gone_i - fence_q) >= 0;
   assign ask_address_o = driver_i + (event_idx_i
       ? virtio_pkg::VIRTQ_AVAIL_RING + {47'd0, size_i, 1'b0} : virtio_pkg::VIRTQ_AVAIL_FLAGS);
-  assign word = got_data_i[{got_lead_i, 3'd0}+:16];
+  assign word = 16'(got_data_i >> {got_lead_i, 3'd0});
 `ifdef BUG_SUPPRESSION_IGNORED
   assign wanted = 1'b1 | (|word);
 `else
@@ -171,7 +172,7 @@ module queue_used #(
       context_q <= done_context_i;
       from_q <= done_from_i;
       bytes_q <= done_bytes_i;
-      batch_q <= (CB + 1)'(batch);
+      batch_q <= batch;
       if (done_valid_i && done_ready_o)
 `ifdef BUG_USED_LENGTH
         element_q[back_q] <= {done_used_i + 32'd4, 16'd0, done_head_i};

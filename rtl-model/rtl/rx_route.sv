@@ -34,18 +34,16 @@ module rx_route #(
   localparam logic [1:0] COMPLETION = 2'd0, POSTED = 2'd1, NON_POSTED = 2'd2;
 
   // By Fmt and Type, the first byte of a TLP. What the card cannot know it takes for posted, and drops.
-  function automatic logic [1:0] kind(input logic [7:0] first);
-    logic [4:0] t;
-    t = first[4:0];
-    if (first[7]) kind = POSTED;
+  function automatic logic [1:0] kind(input logic prefix, input logic with_data, input logic [4:0] t);
+    if (prefix) kind = POSTED;
     else if (t[4:1] == virtio_pkg::TLP_TYPE_COMPLETION[4:1]) kind = COMPLETION;
     else if (t[4:3] == virtio_pkg::TLP_TYPE_MESSAGE) kind = POSTED;
-    else if (t == virtio_pkg::TLP_TYPE_MEMORY && first[6]) kind = POSTED;
+    else if (t == virtio_pkg::TLP_TYPE_MEMORY && with_data) kind = POSTED;
     else kind = NON_POSTED;
   endfunction
 
   logic [1:0] now, data_q;
-  assign now = kind(hdr_i[7:0]);
+  assign now = kind(hdr_i[7], hdr_i[6], hdr_i[4:0]);
 
   logic np_hdr_take, np_push, np_open_q;
   logic [127:0] np_hdr_q;
@@ -69,7 +67,7 @@ module rx_route #(
 
   assign np_ok_o = promised_q != 3'd4;
   logic began;
-  assign began = sop_i && kind(first_byte_i) == NON_POSTED;
+  assign began = sop_i && kind(first_byte_i[7], first_byte_i[6], first_byte_i[4:0]) == NON_POSTED;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -90,5 +88,5 @@ module rx_route #(
   end
 
   logic unused;
-  assign unused = &{1'b0, count};
+  assign unused = &{1'b0, count, dat_i, first_byte_i};
 endmodule

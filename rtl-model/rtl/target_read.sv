@@ -342,5 +342,5 @@ module target_read #(
   end
 
   logic unused;
-  assign unused = &{1'b0, hdr_q, count[12], window_bar_i};
+  assign unused = &{1'b0, hdr_q, last_be, count[12], window_bar_i};
 endmodule

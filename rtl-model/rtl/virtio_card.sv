@@ -468,5 +468,5 @@ module virtio_card #(
   end
 
   logic unused;
-  assign unused = &{1'b0, resetting, dev_rgnt, dev_wgnt, win_addr, buf_data};
+  assign unused = &{1'b0, resetting, reg_rbe, tx_dtake, dev_rgnt, dev_wgnt, win_addr, buf_data};
 endmodule

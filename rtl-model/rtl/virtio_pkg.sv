@@ -9,7 +9,6 @@ package virtio_pkg;
   localparam logic [1:0] TLP_TYPE_MESSAGE    = 2'b10;
   localparam logic [2:0] TLP_STATUS_SUCCESS     = 3'b000;
   localparam logic [2:0] TLP_STATUS_UNSUPPORTED = 3'b001;
-  localparam int TLP_PAGE_BYTES = 4096;
   // Where an endpoint may cut its completions. PCIe 5.0 section 2.3.1.1.
   localparam int TLP_COMPLETION_BOUNDARY = 128;
 
@@ -22,7 +21,6 @@ package virtio_pkg;
   localparam logic [15:0] PCI_HEADER_SUBSYSTEM_VENDOR_ID = 16'h2c;
   localparam logic [15:0] PCI_HEADER_CAPABILITIES        = 16'h34;
   localparam logic [15:0] PCI_HEADER_INTERRUPT_LINE      = 16'h3c;
-  localparam logic [15:0] PCI_HEADER_BYTES               = 16'h40;
   localparam logic [15:0] PCI_COMMAND_MEMORY_SPACE = 16'h0002;
   localparam logic [15:0] PCI_COMMAND_BUS_MASTER   = 16'h0004;
   localparam logic [15:0] PCI_COMMAND_PARITY       = 16'h0040;
@@ -52,7 +50,6 @@ package virtio_pkg;
   localparam logic [15:0] PCI_MSIX_BYTES = 16'h0c;
   localparam logic [15:0] PCI_MSIX_CONTROL_FUNCTION_MASK = 16'h4000;
   localparam logic [15:0] PCI_MSIX_CONTROL_ENABLE        = 16'h8000;
-  localparam int PCI_MSIX_ENTRY_BYTES = 16;
 
   // ---- Virtio over PCI: spec::virtio_pci ----
   localparam logic [15:0] VIRTIO_PCI_VENDOR_ID      = 16'h1af4;
@@ -69,7 +66,6 @@ package virtio_pkg;
   localparam logic [15:0] VIRTIO_PCI_CAP_OFFSET       = 16'h08;
   localparam logic [15:0] VIRTIO_PCI_CAP_LENGTH       = 16'h0c;
   localparam logic [15:0] VIRTIO_PCI_CAP_PCI_CFG_DATA = 16'h10;
-  localparam logic [15:0] VIRTIO_PCI_CAP_OFFSET_HI    = 16'h10;
   localparam logic [15:0] VIRTIO_PCI_CAP_LENGTH_HI    = 16'h14;
   localparam logic [15:0] VIRTIO_PCI_CAP_BYTES           = 16'd16;
   localparam logic [15:0] VIRTIO_PCI_CAP_BYTES_WITH_DATA = 16'd20;
@@ -82,7 +78,6 @@ package virtio_pkg;
   localparam logic [7:0] VIRTIO_PCI_ISR_CONFIG = 8'd2;
   // struct virtio_pci_common_cfg: the doubleword in which a field lies.
   localparam logic [11:0] COMMON_DEVICE_FEATURE_SELECT = 12'h00;
-  localparam logic [11:0] COMMON_DEVICE_FEATURE        = 12'h04;
   localparam logic [11:0] COMMON_DRIVER_FEATURE_SELECT = 12'h08;
   localparam logic [11:0] COMMON_DRIVER_FEATURE        = 12'h0c;
   localparam logic [11:0] COMMON_CONFIG_MSIX_VECTOR    = 12'h10;  // num_queues above it
@@ -105,7 +100,6 @@ package virtio_pkg;
 
   // ---- Split virtqueue: spec::virtq ----
   localparam int VIRTQ_DESC_BYTES      = 16;
-  localparam int VIRTQ_USED_ELEM_BYTES = 8;
   localparam int VIRTQ_MAX_SIZE        = 32768;
   localparam logic [15:0] VIRTQ_DESC_F_NEXT     = 16'd1;
   localparam logic [15:0] VIRTQ_DESC_F_WRITE    = 16'd2;
@@ -120,7 +114,6 @@ package virtio_pkg;
   // ---- Network device: spec::net ----
   localparam int NET_DEVICE_TYPE = 1;
   localparam int NET_RECEIVE_QUEUE = 0;
-  localparam int NET_TRANSMIT_QUEUE = 1;
   localparam logic [63:0] NET_F_MTU    = 64'h1 << 3;
   localparam logic [63:0] NET_F_MAC    = 64'h1 << 5;
   localparam logic [63:0] NET_F_STATUS = 64'h1 << 16;
@@ -147,7 +140,6 @@ package virtio_pkg;
   localparam logic [31:0] BLK_T_WRITE_ZEROES = 32'd13;
   localparam int BLK_REQ_HDR_BYTES = 16;
   localparam int BLK_RANGE_BYTES = 16;
-  localparam int BLK_ID_BYTES = 20;
   localparam logic [7:0] BLK_S_OK     = 8'd0;
   localparam logic [7:0] BLK_S_IOERR  = 8'd1;
   localparam logic [7:0] BLK_S_UNSUPP = 8'd2;
