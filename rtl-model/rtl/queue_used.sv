@@ -66,9 +66,14 @@ module queue_used #(
   assign done_ready_o = state_q == IDLE && count_q != (CB + 1)'(CONTEXTS);
 
   logic [W-1:0] elements;
+  logic [CB-1:0] at;
   always_comb begin
     elements = '0;
-    for (int e = 0; e < BATCH; e++) elements[64*e+:64] = element_q[front_q+CB'(e)];
+    at = front_q;
+    for (int e = 0; e < BATCH; e++) begin
+      elements[64*e+:64] = element_q[at];
+      at = at + 1'b1;
+    end
   end
 
   logic [15:0] idx_next;
