@@ -58,9 +58,12 @@ module blk_disk #(
     if (disk_we) disk[wrow_q] <= disk_in;
     if (disk_re) disk_q <= disk[row_q];
   end
+`ifndef SYNTHESIS
+  // As in byte_ram.
   initial begin
     for (int i = 0; i < int'(ROWS); i++) disk[i] = '0;
   end
+`endif
 
   // ---- Whether a command can be done ----
   logic [63:0] in_end, out_end, range_end;

@@ -74,6 +74,8 @@ module byte_ram #(
   logic unused;
   assign unused = &{1'b0, both[2*W-1:W]};
 
+`ifndef SYNTHESIS
+  // Memories of an FPGA begin so by themselves, and a synthesiser unrolls the loop.
   if (ZERO) begin : g_zero
     initial begin
       for (int i = 0; i < ROWS; i++) begin
@@ -82,4 +84,5 @@ module byte_ram #(
       end
     end
   end
+`endif
 endmodule
