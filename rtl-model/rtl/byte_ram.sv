@@ -34,6 +34,10 @@ module byte_ram #(
   logic [2*WB-1:0] enables;
   logic [B-1:0] woff;
   logic wodd;
+  // One address for all bytes of a bank: else a synthesiser sees as many write ports.
+  logic [R-1:0] even_wrow, odd_wrow;
+  assign even_wrow = row(waddr_i, 1'b1);
+  assign odd_wrow = row(waddr_i, 1'b0);
   assign woff = waddr_i[B-1:0];
   assign wodd = waddr_i[B];
   assign wide = {{W{1'b0}}, wdata_i} << {woff, 3'b000};
@@ -49,8 +53,8 @@ module byte_ram #(
   always_ff @(posedge clk_i) begin
     if (we_i) begin
       for (int b = 0; b < WB; b++) begin
-        if (even_be[b]) even[row(waddr_i, 1'b1)][8*b+:8] <= even_data[8*b+:8];
-        if (odd_be[b]) odd[row(waddr_i, 1'b0)][8*b+:8] <= odd_data[8*b+:8];
+        if (even_be[b]) even[even_wrow][8*b+:8] <= even_data[8*b+:8];
+        if (odd_be[b]) odd[odd_wrow][8*b+:8] <= odd_data[8*b+:8];
       end
     end
   end
