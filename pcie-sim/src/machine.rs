@@ -169,7 +169,13 @@ impl<T: Tap> Machine<T> {
         self.now = self.now.max(until);
     }
 
+    /// Lets the next event happen if it is due up to `until`.
+    #[inline]
     fn step(&mut self, until: Instant) -> bool {
+        self.schedule.is_due(until) && self.step_now(until)
+    }
+
+    fn step_now(&mut self, until: Instant) -> bool {
         let Some((at, event)) = self.schedule.take_due(until) else { return false };
         self.now = at.max(self.now);
         match event {
@@ -188,8 +194,10 @@ impl<T: Tap> Machine<T> {
             Event::Root(event) => self.root_event(event),
             Event::Drain => self.drain_stores(),
         }
-        while let Some((address, len_bytes)) = self.root.take_iommu_write() {
-            self.note_write(address, len_bytes);
+        if self.root.iommu.is_some() {
+            while let Some((address, len_bytes)) = self.root.take_iommu_write() {
+                self.note_write(address, len_bytes);
+            }
         }
         true
     }
@@ -214,6 +222,7 @@ impl<T: Tap> Machine<T> {
     /// Takes what has come up, as far as the root complex has room for it.
     fn take_upstream(&mut self) {
         while self.root.has_room()
+            && self.link.has_landed(Direction::Upstream)
             && let Some(tlp) = self.link.take_at_root(self.now)
         {
             self.root_receives(tlp);
@@ -221,7 +230,9 @@ impl<T: Tap> Machine<T> {
     }
 
     fn root_receives(&mut self, tlp: Tlp) {
-        self.root.bypassed = self.card.bypasses_translation();
+        if self.root.iommu.is_some() || self.path.is_some() {
+            self.root.bypassed = self.card.bypasses_translation();
+        }
         match tlp {
             Tlp::MemRead(read) => self.memory_read(read),
             Tlp::MemWrite(write) => self.memory_write(write),

@@ -219,12 +219,24 @@ impl Card {
         self.dma.limits.id = target;
     }
 
+    #[cold]
     fn tell_config_news(&mut self, now: Instant) {
-        if self.config_news {
-            self.config_news = false;
-            if self.registers.running() {
-                self.config_interrupt(now);
+        self.config_news = false;
+        if self.registers.running() {
+            self.config_interrupt(now);
+        }
+    }
+
+    /// Gives up the reads whose time has passed.
+    #[cold]
+    fn time_out(&mut self, now: Instant) {
+        while let Some(arrival) = self.dma.tags.take_timeout(now) {
+            self.counters.timeouts += 1;
+            // What nobody waits for is not missed.
+            if arrival != Arrival::Discarded {
+                self.detect(Error::CompletionTimeout, Role::Sole, None);
             }
+            self.arrived(now, arrival, &[]);
         }
     }
 
@@ -253,9 +265,14 @@ impl Card {
         }
     }
 
+    #[inline]
     fn happen(&mut self, at: Instant) -> bool {
-        let Some((at, event)) = self.dma.schedule.take_due(at) else { return false };
-        self.handle(at, event);
+        if !self.dma.schedule.is_due(at) {
+            return false;
+        }
+        if let Some((at, event)) = self.dma.schedule.take_due(at) {
+            self.handle(at, event);
+        }
         true
     }
 }
@@ -266,24 +283,23 @@ impl Endpoint for Card {
         if self.wake == Some(now) {
             self.dma.edges.is_edge(now);
         }
-        self.tell_config_news(now);
+        if self.config_news {
+            self.tell_config_news(now);
+        }
         loop {
             while self.happen(now) {}
-            while let Some(arrival) = self.dma.tags.take_timeout(now) {
-                self.counters.timeouts += 1;
-                // What nobody waits for is not missed.
-                if arrival != Arrival::Discarded {
-                    self.detect(Error::CompletionTimeout, Role::Sole, None);
-                }
-                self.arrived(now, arrival, &[]);
+            if self.dma.tags.may_time_out(now) {
+                self.time_out(now);
             }
             while let Some(tlp) = port.receive() {
                 self.receive(now, tlp);
             }
             self.dma.pump(now, port);
-            self.collect_released(now);
+            if !self.dma.released.is_empty() {
+                self.collect_released(now);
+            }
             // One TLP takes the way out for this edge, so only an event can make more to do.
-            if self.dma.schedule.next_time().is_none_or(|at| at > now) {
+            if !self.dma.schedule.is_due(now) {
                 break;
             }
         }

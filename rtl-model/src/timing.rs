@@ -100,6 +100,7 @@ impl Edges {
     }
 
     /// The edge `cycles` after the first edge at or after `now`.
+    #[inline]
     pub(crate) fn at(&self, now: Instant, cycles: u32) -> Instant {
         let (last, mut edge) = self.last.get();
         if last != now {

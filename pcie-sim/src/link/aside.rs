@@ -91,6 +91,7 @@ pub(super) struct Aside {
 
 impl Aside {
     /// Shows a first transmission that arrives.
+    #[inline]
     pub(super) fn show<T: Tap + ?Sized>(
         &self,
         tap: &mut T,
@@ -98,8 +99,7 @@ impl Aside {
         sequence: u16,
     ) {
         if self.watched {
-            let (sighting, outcome) = (*sighting, Outcome::Accepted);
-            tap.transmission(&Transmission { sighting, sequence, replay: false, outcome });
+            show_accepted(tap, sighting, sequence);
         }
         tap.tlp(sighting);
     }
@@ -149,4 +149,10 @@ impl Aside {
             self.events.push(event);
         }
     }
+}
+
+#[cold]
+fn show_accepted<T: Tap + ?Sized>(tap: &mut T, sighting: &Sighting<'_>, sequence: u16) {
+    let (sighting, outcome) = (*sighting, Outcome::Accepted);
+    tap.transmission(&Transmission { sighting, sequence, replay: false, outcome });
 }

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use super::Pace;
 use super::aside::{Aside, LinkError, Outcome, Transmission};
 use super::faults::TlpFault;
-use super::lane::{Lane, Sent};
+use super::lane::Lane;
+use super::queue::Flight;
 use crate::endpoint::{Direction, Sighting, Tap};
 use crate::time::{Instant, Span};
-use crate::tlp::Tlp;
+use crate::tlp::{FlowClass, Tlp};
 
 /// Replays without progress after which the link is retrained: REPLAY_NUM counts to 3 and rolls over.
 const ROUNDS: u8 = 4;
@@ -38,6 +39,7 @@ struct Kept {
     sequence: u64,
     data_credits: u32,
     wire_bytes: u32,
+    class: FlowClass,
     tlp: Tlp,
 }
 
@@ -150,6 +152,7 @@ impl Lane {
                     sequence,
                     data_credits: waiting.data_credits,
                     wire_bytes: waiting.wire_bytes,
+                    class: waiting.class,
                     tlp: waiting.tlp,
                 })
             }
@@ -186,24 +189,25 @@ impl Lane {
         let times = if fault == TlpFault::Duplicate { 2 } else { 1 };
         for _ in 0..times {
             let departs = self.busy_until.max(now);
-            self.busy_until = departs + pace.timing.serialisation(kept.wire_bytes);
+            self.busy_until = departs + pace.on_wire(kept.wire_bytes);
             let mut arrives = self.busy_until + pace.timing.propagation;
             if let TlpFault::Delay(span) = fault {
                 arrives += span;
             }
-            arrives = arrives.max(self.sent.back().map_or(arrives, |last| last.arrives));
+            arrives = arrives.max(self.row.last_arrival().unwrap_or(arrives));
             let outcome = careful.outcome(kept.sequence, fault);
             let (direction, wire_bytes) = (self.direction, kept.wire_bytes);
             let tlp = &kept.tlp;
             let sighting = Sighting { direction, departs, arrives, wire_bytes, tlp };
             aside.show_transmission(tap, &Transmission { sighting, sequence, replay, outcome });
             if outcome != Outcome::Lost {
-                self.sent.push_back(Sent {
+                self.row.launch(Flight {
                     arrives,
                     sequence,
                     intact: outcome != Outcome::Corrupted,
                     data_credits: kept.data_credits,
                     wire_bytes,
+                    class: kept.class,
                     tlp: kept.tlp.clone(),
                 });
             }
@@ -213,7 +217,7 @@ impl Lane {
     /// What the receiver thinks of the TLP that has just arrived; `false` when it is to be discarded.
     /// PCIe 5.0 §3.6.3.1, "LCRC and Sequence Number Rules (TLP Receiver)".
     pub(super) fn passes_checks(&mut self, now: Instant, aside: &mut Aside) -> bool {
-        let Some(sent) = self.sent.get(self.landed) else { return false };
+        let Some(sent) = self.row.arriving() else { return false };
         let behind = self.receiver.expects().wrapping_sub(sent.sequence) & 0xfff;
         if sent.intact && behind == 0 {
             return true;

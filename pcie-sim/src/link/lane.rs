@@ -17,7 +17,7 @@ use super::careful::Careful;
 use super::credits::{Credits, ReceiverBuffers};
 use super::dllp::Dllp;
 use super::faults::DllpFault;
-use super::queue::{CLASSES, Choices, TransmitQueue, Waiting};
+use super::queue::{CLASSES, Choices, Flight, Row};
 use super::receiver::{Owed, Receiver};
 use crate::endpoint::{Direction, Sighting, Tap};
 use crate::time::{Instant, Span};
@@ -31,20 +31,20 @@ const REMINDER: Span = Span::from_us(30);
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) direction: Direction,
-    pub(super) queue: TransmitQueue,
+    /// Every TLP of this direction, from its sender's transmitter to the receiver's hands.
+    pub(super) row: Row,
     pub(super) busy_until: Instant,
     pub(super) receiver: Receiver,
     credits: ReceiverBuffers,
     /// What the receiver advertised when the link came up.
     advertised: ReceiverBuffers,
     consumed: [Credits; 3],
-    changed: [bool; 3],
+    /// Classes whose credits have changed and of which nobody was told, a bit each.
+    changed: u8,
     /// DLLPs of the receiver on their way to this sender.
     inbound: VecDeque<Inbound>,
-    /// What has left the sender, oldest first: the first `landed` are in the receive buffer, the rest on
-    /// the wire.
-    pub(super) sent: VecDeque<Sent>,
-    pub(super) landed: usize,
+    /// When the first of them arrives.
+    first_inbound: Instant,
     /// TLPs sent since the link came up; the low 12 bits are NEXT_TRANSMIT_SEQ.
     pub(super) sequence: u64,
     sent_bytes: u64,
@@ -52,17 +52,6 @@ pub(super) struct Lane {
     acked_bytes: u64,
     /// What it takes to send TLPs again, where anything can go wrong.
     pub(super) careful: Option<Box<Careful>>,
-}
-
-/// A TLP that has left.
-#[derive(Debug)]
-pub(super) struct Sent {
-    pub(super) arrives: Instant,
-    pub(super) sequence: u16,
-    pub(super) intact: bool,
-    pub(super) data_credits: u32,
-    pub(super) wire_bytes: u32,
-    pub(super) tlp: Tlp,
 }
 
 #[derive(Debug)]
@@ -76,16 +65,15 @@ impl Lane {
     pub(super) fn new(direction: Direction, receiver: &ReceiverBuffers, choices: Choices) -> Self {
         Self {
             direction,
-            queue: TransmitQueue::new(choices),
+            row: Row::new(choices),
             busy_until: Instant::ZERO,
             receiver: Receiver::new(receiver),
             credits: *receiver,
             advertised: *receiver,
             consumed: [Credits { headers: 0, data: 0 }; 3],
-            changed: [false; 3],
+            changed: 0,
             inbound: VecDeque::new(),
-            sent: VecDeque::new(),
-            landed: 0,
+            first_inbound: Instant::FAR_FUTURE,
             sequence: 0,
             sent_bytes: 0,
             acked: 0,
@@ -134,25 +122,25 @@ impl Lane {
                 let before = self.inbound.back().map_or(arrives, |last| last.arrives);
                 arrives = arrives.max(before);
             }
+            if self.inbound.is_empty() {
+                self.first_inbound = arrives;
+            }
             self.inbound.push_back(Inbound { arrives, owed, intact });
         }
     }
 
     /// Takes in the DLLPs that have arrived by `now`; whether any credit came with them.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle(&mut self, now: Instant, pace: &Pace, aside: &mut Aside) -> bool {
-        let due = self.inbound.front().is_some_and(|inbound| inbound.arrives <= now);
-        due && self.take_in(now, pace, aside)
+        self.first_inbound <= now && self.take_in(now, pace, aside)
     }
 
     fn take_in(&mut self, now: Instant, pace: &Pace, aside: &mut Aside) -> bool {
         let mut credited = false;
-        while let Some(inbound) = self.inbound.front() {
-            if inbound.arrives > now {
-                break;
-            }
-            let Inbound { owed, intact, arrives } = *inbound;
-            self.inbound.pop_front();
+        while self.first_inbound <= now {
+            let Some(Inbound { owed, intact, arrives }) = self.inbound.pop_front() else { break };
+            self.first_inbound =
+                self.inbound.front().map_or(Instant::FAR_FUTURE, |next| next.arrives);
             if !intact {
                 aside.sender_found(now, self.direction, LinkError::BadDllp);
                 continue;
@@ -191,7 +179,7 @@ impl Lane {
         let before = *credits;
         *credits = Credits { headers, data };
         let changed = before != *credits;
-        self.changed[class as usize] |= changed;
+        self.changed |= u8::from(changed) << class as u8;
         changed
     }
 
@@ -209,8 +197,8 @@ impl Lane {
 
     /// When the next DLLP arrives: one on its way, or at the earliest one that is still owed.
     pub(super) fn next_dllp(&self, wire_free: Instant, pace: &Pace) -> Option<Instant> {
-        if let Some(inbound) = self.inbound.front() {
-            return Some(inbound.arrives);
+        if self.first_inbound != Instant::FAR_FUTURE {
+            return Some(self.first_inbound);
         }
         let first = self.receiver.first();
         let leaves = first.max(wire_free);
@@ -218,6 +206,7 @@ impl Lane {
     }
 
     /// Sends the next TLP if the wire is free and one may go; whether one did.
+    #[inline(always)]
     pub(super) fn start<T: Tap + ?Sized>(
         &mut self,
         now: Instant,
@@ -225,68 +214,78 @@ impl Lane {
         tap: &mut T,
         aside: &mut Aside,
     ) -> bool {
-        if self.busy_until > now {
+        if self.careful.is_some() {
+            return self.busy_until <= now && self.start_careful(now, pace, tap, aside);
+        }
+        if self.busy_until > now || self.row.queued() == 0 {
             return false;
         }
-        if self.careful.is_some() {
-            return self.start_careful(now, pace, tap, aside);
-        }
-        let Some(waiting) = self.take_waiting(pace) else { return false };
-        let Waiting { data_credits, wire_bytes, tlp, .. } = waiting;
-        let sequence = (self.sequence.wrapping_sub(1) & 0xfff) as u16;
-        self.busy_until = now + pace.timing.serialisation(wire_bytes);
-        let arrives = self.busy_until + pace.timing.propagation;
-        let sighting =
-            Sighting { direction: self.direction, departs: now, arrives, wire_bytes, tlp: &tlp };
-        aside.show(tap, &sighting, sequence);
-        self.sent.push_back(Sent {
-            arrives,
-            sequence,
-            intact: true,
-            data_credits,
+        let Some(index) = self.choose(pace) else { return false };
+        let Some(flight) = self.row.depart(index) else { return false };
+        let Flight { class, data_credits, wire_bytes, .. } = *flight;
+        self.busy_until = now + pace.on_wire(wire_bytes);
+        flight.arrives = self.busy_until + pace.timing.propagation;
+        flight.sequence = (self.sequence & 0xfff) as u16;
+        let sighting = Sighting {
+            direction: self.direction,
+            departs: now,
+            arrives: flight.arrives,
             wire_bytes,
-            tlp,
-        });
+            tlp: &flight.tlp,
+        };
+        aside.show(tap, &sighting, flight.sequence);
+        self.spend(class, data_credits, wire_bytes);
         true
     }
 
-    /// The next new TLP; its credits and its sequence number are taken.
-    #[inline(always)]
-    pub(super) fn take_waiting(&mut self, pace: &Pace) -> Option<Waiting> {
-        if self.queue.len() == 0 {
+    /// The next new TLP, as the replay buffer is to have it; its credits and sequence number are taken.
+    pub(super) fn take_waiting(&mut self, pace: &Pace) -> Option<Flight> {
+        if self.row.queued() == 0 {
             return None;
         }
-        let room = Room::of(self, pace);
-        let waiting = self.queue.take(|class, waiting| room.allows(class, waiting))?;
-        let class = waiting.tlp.flow_class();
+        let index = self.choose(pace)?;
+        let flight = self.row.withdraw(index)?;
+        self.spend(flight.class, flight.data_credits, flight.wire_bytes);
+        Some(flight)
+    }
+
+    #[inline(always)]
+    fn choose(&mut self, pace: &Pace) -> Option<usize> {
+        let unacked = self.sequence - self.acked;
+        let bytes = self.sent_bytes - self.acked_bytes;
+        let room = Room::new(&self.credits, unacked, bytes, pace);
+        self.row.choose(|flight| room.allows(flight))
+    }
+
+    /// A TLP takes its credits and its sequence number.
+    #[inline(always)]
+    fn spend(&mut self, class: FlowClass, data_credits: u32, wire_bytes: u32) {
         let credits = self.credits.of_mut(class);
         if !credits.is_infinite() {
             credits.headers -= 1;
-            credits.data -= waiting.data_credits;
+            credits.data -= data_credits;
             let consumed = &mut self.consumed[class as usize];
             consumed.headers = consumed.headers.wrapping_add(1);
-            consumed.data = consumed.data.wrapping_add(waiting.data_credits);
-            self.changed[class as usize] = true;
+            consumed.data = consumed.data.wrapping_add(data_credits);
+            self.changed |= 1 << class as u8;
         }
         self.sequence += 1;
-        self.sent_bytes += u64::from(waiting.wire_bytes);
-        Some(waiting)
+        self.sent_bytes += u64::from(wire_bytes);
     }
 
     /// Tells of the credits that have changed since it was last called.
+    #[inline]
     pub(super) fn tell_credits<T: Tap + ?Sized>(&mut self, now: Instant, tap: &mut T) {
-        if self.changed == [false; 3] {
-            return;
-        }
-        for class in CLASSES {
-            if std::mem::take(&mut self.changed[class as usize]) {
-                tap.credits(now, self.direction, class, self.credits.of(class));
-            }
+        while self.changed != 0 {
+            let class = CLASSES[self.changed.trailing_zeros() as usize % CLASSES.len()];
+            self.changed &= self.changed - 1;
+            tap.credits(now, self.direction, class, self.credits.of(class));
         }
     }
 
     /// When something could next be sent or must be looked at; `None` when nothing is awaited. `wire_free`
     /// is when the other direction's wire is, and `owed` what is to leave on this one.
+    #[inline(always)]
     pub(super) fn next_start(
         &self,
         now: Instant,
@@ -295,56 +294,58 @@ impl Lane {
         pace: &Pace,
     ) -> Option<Instant> {
         if let Some(careful) = &self.careful {
-            let waits = self.queue.len() > 0 || careful.resends();
+            let waits = self.row.queued() > 0 || careful.resends();
             let free = (waits && self.busy_until > now).then_some(self.busy_until);
             let next = [free, self.next_dllp(wire_free, pace), careful.deadline()];
             return next.into_iter().flatten().min();
         }
-        if self.queue.len() == 0 {
+        if self.row.queued() == 0 {
             None
         } else if self.busy_until > now {
             // A DLLP that is due by then goes first.
             let after = if owed <= self.busy_until { pace.dllp } else { Span::ZERO };
             Some(self.busy_until + after)
         } else {
-            let room = Room::of(self, pace);
-            let ready = self.queue.ready(|class, waiting| room.allows(class, waiting));
+            let unacked = self.sequence - self.acked;
+            let bytes = self.sent_bytes - self.acked_bytes;
+            let room = Room::new(&self.credits, unacked, bytes, pace);
+            let ready = self.row.ready(|flight| room.allows(flight));
             if ready { Some(now) } else { self.next_dllp(wire_free, pace) }
         }
     }
 
     /// When the next TLP on the wire has arrived whole.
+    #[inline(always)]
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        self.sent.get(self.landed).map(|sent| sent.arrives)
+        self.row.arriving().map(|flight| flight.arrives)
     }
 
     /// The TLP on the wire whose last symbol has arrived by `now` is in the receive buffer.
+    #[inline(always)]
     pub(super) fn land(&mut self, now: Instant, pace: &Pace, aside: &mut Aside) {
-        if self.next_arrival().is_none_or(|at| at > now) {
+        let Some(flight) = self.row.arriving() else { return };
+        if flight.arrives > now {
             return;
         }
+        let Flight { class, data_credits, wire_bytes, .. } = *flight;
         if self.careful.is_some() && !self.passes_checks(now, aside) {
-            self.sent.remove(self.landed);
-            return;
+            return self.row.discard();
         }
-        let Some(sent) = self.sent.get(self.landed) else { return };
-        let class = sent.tlp.flow_class();
-        let stored = self.receiver.store(class, sent.data_credits);
-        self.receiver.accept(now, sent.wire_bytes, pace);
+        let stored = self.receiver.store(class, data_credits);
+        self.receiver.accept(now, wire_bytes, pace);
         if stored {
-            self.landed += 1;
+            self.row.land();
         } else {
             aside.receiver_found(now, self.direction, LinkError::ReceiverOverflow(class));
-            self.sent.remove(self.landed);
+            self.row.discard();
         }
     }
 
     /// Takes the oldest TLP out of the receive buffer; its credits set out for the sender.
     #[inline]
     pub(super) fn take(&mut self, now: Instant, pace: &Pace) -> Option<Tlp> {
-        self.landed = self.landed.checked_sub(1)?;
-        let Sent { data_credits, tlp, .. } = self.sent.pop_front()?;
-        self.receiver.free(now, tlp.flow_class(), data_credits, pace);
+        let Flight { data_credits, class, tlp, .. } = self.row.take()?;
+        self.receiver.free(now, class, data_credits, pace);
         Some(tlp)
     }
 
@@ -352,9 +353,10 @@ impl Lane {
     /// receiver has not got.
     pub(super) fn lose_all(&mut self, buffers: &ReceiverBuffers) -> usize {
         let kept = self.careful.as_ref().map_or(0, |careful| careful.kept());
-        let lost = self.queue.clear() + kept.max(self.sent.len() - self.landed);
-        self.sent.truncate(self.landed);
+        let lost = self.row.queued() + kept.max(self.row.on_wire());
+        self.row.clear();
         self.inbound.clear();
+        self.first_inbound = Instant::FAR_FUTURE;
         self.receiver = Receiver::new(buffers);
         self.credits = *buffers;
         self.consumed = [Credits { headers: 0, data: 0 }; 3];
@@ -367,19 +369,19 @@ impl Lane {
 }
 
 /// What the receiver and the replay buffer have room for.
-struct Room {
-    credits: ReceiverBuffers,
+struct Room<'a> {
+    credits: &'a ReceiverBuffers,
     tlps: bool,
     bytes: u64,
     empty: bool,
 }
 
-impl Room {
-    fn of(lane: &Lane, pace: &Pace) -> Self {
-        let unacked = lane.sequence - lane.acked;
-        let bytes = lane.sent_bytes - lane.acked_bytes;
+impl<'a> Room<'a> {
+    /// With so many TLPs and bytes without Ack.
+    #[inline]
+    fn new(credits: &'a ReceiverBuffers, unacked: u64, bytes: u64, pace: &Pace) -> Self {
         Self {
-            credits: lane.credits,
+            credits,
             tlps: unacked < pace.replay_tlps,
             bytes: pace.replay_bytes.saturating_sub(bytes),
             empty: unacked == 0,
@@ -387,8 +389,9 @@ impl Room {
     }
 
     /// Whether a TLP may go now. One larger than the replay buffer goes alone.
-    fn allows(&self, class: FlowClass, waiting: &Waiting) -> bool {
-        let kept = self.tlps && (u64::from(waiting.wire_bytes) <= self.bytes || self.empty);
-        kept && self.credits.of(class).allow(waiting.data_credits)
+    #[inline]
+    fn allows(&self, flight: &Flight) -> bool {
+        let kept = self.tlps && (u64::from(flight.wire_bytes) <= self.bytes || self.empty);
+        kept && self.credits.of(flight.class).allow(flight.data_credits)
     }
 }

@@ -43,6 +43,9 @@ const TRANSMIT_ROOM: usize = 4;
 /// TLPs without Ack after which a transmitter waits, whatever its buffer: half of the sequence numbers.
 const SEQUENCE_ROOM: u64 = 2047;
 
+/// Doublewords up to which a TLP's time on the wire is worked out beforehand: 4 KiB of data, and a header.
+const DOUBLEWORDS: u32 = 1032;
+
 /// In which order the root complex returns completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CompletionOrder {
@@ -123,9 +126,11 @@ impl Default for LinkConfig {
 }
 
 /// The times that both directions keep, worked out once.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Pace {
     timing: LinkTiming,
+    /// [`LinkTiming::serialisation`] of so many doublewords: the division is dear.
+    on_wire: Box<[Span]>,
     /// One DLLP on the wire.
     dllp: Span,
     ack_latency: Span,
@@ -150,6 +155,7 @@ impl Pace {
         let largest = timing.serialisation(u32::from(mps) + 28);
         let longest = (timing.propagation + largest + dllp) * 2 + ack_latency;
         Self {
+            on_wire: (0..DOUBLEWORDS).map(|dwords| timing.serialisation(4 * dwords)).collect(),
             timing,
             dllp,
             ack_latency,
@@ -159,6 +165,15 @@ impl Pace {
             largest_data: u32::from(mps) / 16,
             replay_bytes: u64::from(data_link.replay_buffer_bytes),
             replay_tlps: SEQUENCE_ROOM,
+        }
+    }
+
+    /// How long so many bytes are on the wire.
+    #[inline]
+    fn on_wire(&self, bytes: u32) -> Span {
+        match self.on_wire.get(bytes as usize / 4) {
+            Some(&span) if bytes.is_multiple_of(4) => span,
+            _ => self.timing.serialisation(bytes),
         }
     }
 }
@@ -225,9 +240,10 @@ impl Link {
     }
 
     /// Hands a TLP to the transmitter of one side. While the link is down it is dropped.
+    #[inline]
     pub fn submit(&mut self, direction: Direction, tlp: Tlp) {
         if self.is_up {
-            self.lane(direction).queue.submit(tlp);
+            self.lane(direction).row.submit(tlp);
         } else {
             self.lost += 1;
         }
@@ -235,16 +251,18 @@ impl Link {
 
     /// TLPs that wait to be sent in one direction.
     #[must_use]
+    #[inline]
     pub fn queued(&self, direction: Direction) -> usize {
         match direction {
-            Direction::Downstream => self.down.queue.len(),
-            Direction::Upstream => self.up.queue.len(),
+            Direction::Downstream => self.down.row.queued(),
+            Direction::Upstream => self.up.row.queued(),
         }
     }
 
     /// Whether [`Link::pump`] would do anything: there is something to send, the card was refused, or
     /// something can go wrong.
     #[must_use]
+    #[inline]
     pub fn waits(&self, direction: Direction) -> bool {
         let refused = direction == Direction::Upstream && self.card_refused.get();
         let watched = self.aside.fault.is_some() || self.desk.fault.is_some();
@@ -284,6 +302,7 @@ impl Link {
     }
 
     /// Sends what can be sent in one direction.
+    #[inline]
     pub fn pump<T: Tap + ?Sized>(
         &mut self,
         direction: Direction,
@@ -310,11 +329,8 @@ impl Link {
         if !aside.dllps.is_empty() {
             aside.show_dllps(tap);
         }
-        if let Some(careful) = &mut lane.careful {
-            careful.ring(now, direction, aside);
-            if careful.take_retrain() {
-                retrain([&mut *lane, &mut *other], now, pace, aside);
-            }
+        if lane.careful.is_some() {
+            check_on(lane, other, now, pace, aside);
         }
         let started = lane.start(now, pace, tap, aside);
         lane.tell_credits(now, tap);
@@ -325,7 +341,7 @@ impl Link {
             // Only a change is a reason to ask again, else the two would ask each other forever.
             card_may_retry = settled || started;
             let credit = lane.next_dllp(other.busy_until, pace);
-            again = [again, credit].into_iter().flatten().min();
+            again = again.min(credit).or(again).or(credit);
             card_refused.set(!card_may_retry);
         }
         if let Some(late) = self.desk.next(direction) {
@@ -338,6 +354,7 @@ impl Link {
     }
 
     /// A TLP's last symbol has arrived; when the next one's does.
+    #[inline(always)]
     pub fn land(&mut self, direction: Direction, now: Instant) -> Option<Instant> {
         self.exchange(now);
         let Self { pace, aside, down, up, .. } = self;
@@ -349,13 +366,25 @@ impl Link {
         lane.next_arrival()
     }
 
+    /// Whether there is a TLP in the receive buffer of one direction.
+    #[must_use]
+    #[inline]
+    pub fn has_landed(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Downstream => self.down.row.has_landed(),
+            Direction::Upstream => self.up.row.has_landed(),
+        }
+    }
+
     /// The root port takes the next TLP out of its receive buffer.
+    #[inline]
     pub fn take_at_root(&mut self, now: Instant) -> Option<Tlp> {
         self.exchange(now);
         self.up.take(now, &self.pace)
     }
 
     /// The card's end of the link, for one turn of the card.
+    #[inline]
     pub fn card_port(&mut self, now: Instant) -> CardPort<'_> {
         self.exchange(now);
         self.up.settle(now, &self.pace, &mut self.aside);
@@ -391,7 +420,7 @@ impl Link {
     }
 
     /// Lets all DLLPs leave that would have left by `now`.
-    #[inline]
+    #[inline(always)]
     fn exchange(&mut self, now: Instant) {
         if self.down.receiver.first() <= now {
             self.down.send_dllps(&mut self.up, now, &self.pace, &mut self.aside);
@@ -423,6 +452,17 @@ impl Link {
     }
 }
 
+/// The replay timer of a direction on which anything can go wrong.
+#[cold]
+fn check_on(lane: &mut Lane, other: &mut Lane, now: Instant, pace: &Pace, aside: &mut Aside) {
+    let direction = lane.direction;
+    let Some(careful) = &mut lane.careful else { return };
+    careful.ring(now, direction, aside);
+    if careful.take_retrain() {
+        retrain([lane, other], now, pace, aside);
+    }
+}
+
 fn retrain(lanes: [&mut Lane; 2], now: Instant, pace: &Pace, aside: &mut Aside) {
     for lane in lanes {
         lane.busy_until = lane.busy_until.max(now) + pace.retrain;
@@ -443,13 +483,17 @@ pub struct CardPort<'a> {
 }
 
 impl Port for CardPort<'_> {
+    #[inline]
     fn receive(&mut self) -> Option<Tlp> {
+        if !self.link.has_landed(Direction::Downstream) {
+            return None;
+        }
         self.link.down.take(self.now, &self.link.pace)
     }
 
     fn can_send(&self, class: FlowClass, data_credits: u32) -> bool {
         let yes = self.link.is_up
-            && self.link.up.queue.len() < TRANSMIT_ROOM
+            && self.link.up.row.queued() < TRANSMIT_ROOM
             && self.link.up.credits().of(class).allow(data_credits);
         if !yes {
             self.link.card_refused.set(true);

@@ -1,20 +1,27 @@
-//! What waits for the wire, and what of it goes next: the ordering table at work.
+//! The TLPs of one direction in one row, and which of those that wait goes next: the ordering table at work.
 //!
-//! Each class has a queue; credits of one class never hold up another. Where the table says "may", a
-//! transmitter that keeps to the order of arrival does not, and one that draws lots lets the seed decide.
+//! ```text
+//!   oldest  [ receive buffer | on the wire | waiting ]  youngest
+//!                          landed        sent
+//! ```
+//!
+//! A TLP is put into the row once and taken out once: to send it and to land it moves a border. Credits of
+//! one class never hold up another. Where the table says "may", a transmitter that keeps to the order of
+//! arrival does not, and one that draws lots lets the seed decide.
 
 use std::collections::VecDeque;
 
 use super::ordering::{Facts, Pass};
 use super::timing::FRAMING_BYTES;
 use crate::host::seed::Sequence;
+use crate::time::Instant;
 use crate::tlp::{FlowClass, Tlp};
 
 /// The classes in the order of [`FlowClass`].
 pub(super) const CLASSES: [FlowClass; 3] =
     [FlowClass::Posted, FlowClass::NonPosted, FlowClass::Completion];
 
-/// How far into each class's queue a transmitter looks that draws lots.
+/// How many TLPs of each class a transmitter looks at that draws lots.
 const WINDOW: usize = 16;
 
 /// What a transmitter does where the table of ordering rules says "may".
@@ -27,120 +34,212 @@ pub enum Choices {
     Draw(u64),
 }
 
-/// A TLP that has not left yet.
+/// A TLP between its sender's transaction layer and its receiver's.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    order: u64,
+pub(super) struct Flight {
+    /// When its last symbol is there, once it has left.
+    pub(super) arrives: Instant,
     pub(super) data_credits: u32,
     pub(super) wire_bytes: u32,
+    /// Once it has left.
+    pub(super) sequence: u16,
+    pub(super) class: FlowClass,
+    /// It can be told to be whole.
+    pub(super) intact: bool,
     pub(super) tlp: Tlp,
 }
 
-/// What waits for the wire.
+/// All TLPs of one direction. See the module.
 #[derive(Debug)]
-pub(super) struct TransmitQueue {
-    queues: [VecDeque<Waiting>; 3],
-    queued: usize,
-    submitted: u64,
+pub(super) struct Row {
+    row: VecDeque<Flight>,
+    landed: usize,
+    sent: usize,
+    /// How many wait, class by class.
+    waiting: [usize; 3],
     lots: Option<Sequence>,
 }
 
-impl TransmitQueue {
+impl Row {
     pub(super) fn new(choices: Choices) -> Self {
         let lots = match choices {
             Choices::Keep => None,
             Choices::Draw(seed) => Some(Sequence::new(seed)),
         };
-        Self { queues: Default::default(), queued: 0, submitted: 0, lots }
+        Self { row: VecDeque::new(), landed: 0, sent: 0, waiting: [0; 3], lots }
     }
 
-    /// Puts a TLP behind those of its class.
-    #[inline]
+    /// Puts a TLP behind those that wait.
+    #[inline(always)]
     pub(super) fn submit(&mut self, tlp: Tlp) {
-        let data_dwords = tlp.data_dwords() as u32;
-        let data_credits = data_dwords.div_ceil(4);
-        let wire_bytes = 4 * (tlp.header_dwords() as u32 + data_dwords) + FRAMING_BYTES;
-        let class = tlp.flow_class() as usize;
-        let order = self.submitted;
-        self.queues[class].push_back(Waiting { order, data_credits, wire_bytes, tlp });
-        self.submitted += 1;
-        self.queued += 1;
+        let measures = tlp.measures();
+        self.waiting[measures.class as usize] += 1;
+        self.row.push_back(Flight {
+            arrives: Instant::FAR_FUTURE,
+            data_credits: measures.data_dwords.div_ceil(4),
+            wire_bytes: measures.len_bytes + FRAMING_BYTES,
+            sequence: 0,
+            class: measures.class,
+            intact: true,
+            tlp,
+        });
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.queued
+    /// How many wait.
+    #[inline(always)]
+    pub(super) fn queued(&self) -> usize {
+        self.row.len() - self.sent
     }
 
-    /// Drops everything; how many there were.
-    pub(super) fn clear(&mut self) -> usize {
-        self.queues.iter_mut().for_each(VecDeque::clear);
-        std::mem::take(&mut self.queued)
+    /// Whether there is one in the receive buffer.
+    #[inline(always)]
+    pub(super) fn has_landed(&self) -> bool {
+        self.landed != 0
+    }
+
+    /// How many have left and are not in the receive buffer.
+    pub(super) fn on_wire(&self) -> usize {
+        self.sent - self.landed
+    }
+
+    /// Drops all but what is in the receive buffer.
+    pub(super) fn clear(&mut self) {
+        self.row.truncate(self.landed);
+        self.sent = self.landed;
+        self.waiting = [0; 3];
+    }
+
+    /// The first that waits leaves, or the one of them at `index`: it is on the wire now.
+    #[inline(always)]
+    pub(super) fn depart(&mut self, index: usize) -> Option<&mut Flight> {
+        if index != 0 {
+            let flight = self.row.remove(self.sent + index)?;
+            self.row.insert(self.sent, flight);
+        }
+        let flight = self.row.get_mut(self.sent)?;
+        self.sent += 1;
+        self.waiting[flight.class as usize] -= 1;
+        Some(flight)
+    }
+
+    /// The one of those that wait at `index` is taken out of the row.
+    pub(super) fn withdraw(&mut self, index: usize) -> Option<Flight> {
+        let flight = self.row.remove(self.sent + index)?;
+        self.waiting[flight.class as usize] -= 1;
+        Some(flight)
+    }
+
+    /// Puts one on the wire that was not waiting.
+    pub(super) fn launch(&mut self, flight: Flight) {
+        self.row.insert(self.sent, flight);
+        self.sent += 1;
+    }
+
+    /// When the youngest arrives that has left and was not taken.
+    pub(super) fn last_arrival(&self) -> Option<Instant> {
+        self.row.get(self.sent.checked_sub(1)?).map(|flight| flight.arrives)
+    }
+
+    /// The next one to arrive.
+    #[inline(always)]
+    pub(super) fn arriving(&self) -> Option<&Flight> {
+        if self.landed == self.sent { None } else { self.row.get(self.landed) }
+    }
+
+    /// The next one to arrive is in the receive buffer.
+    #[inline(always)]
+    pub(super) fn land(&mut self) {
+        self.landed += 1;
+    }
+
+    /// The next one to arrive is dropped.
+    pub(super) fn discard(&mut self) {
+        if self.row.remove(self.landed).is_some() {
+            self.sent -= 1;
+        }
+    }
+
+    /// Takes the oldest out of the receive buffer.
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<Flight> {
+        if self.landed == 0 {
+            return None;
+        }
+        self.landed -= 1;
+        self.sent -= 1;
+        self.row.pop_front()
     }
 
     /// Whether any TLP may go, given which have `room` at the receiver.
-    pub(super) fn ready(&self, room: impl Fn(FlowClass, &Waiting) -> bool) -> bool {
-        self.queued > 0
-            && match self.lots {
-                None => self.oldest(room).is_some(),
-                Some(_) => !self.candidates(room).is_empty(),
-            }
+    pub(super) fn ready(&self, room: impl Fn(&Flight) -> bool) -> bool {
+        match self.lots {
+            None => self.oldest(room).is_some(),
+            Some(_) => !self.candidates(room).is_empty(),
+        }
     }
 
-    /// The TLP that goes next.
+    /// Which of those that wait goes next.
     #[inline(always)]
-    pub(super) fn take(&mut self, room: impl Fn(FlowClass, &Waiting) -> bool) -> Option<Waiting> {
-        let (class, index) = match self.lots {
-            None => (self.oldest(room)?, 0),
-            Some(_) => self.draw(room)?,
-        };
-        self.queued -= 1;
-        let queue = &mut self.queues[class as usize];
-        if index == 0 { queue.pop_front() } else { queue.remove(index) }
+    pub(super) fn choose(&mut self, room: impl Fn(&Flight) -> bool) -> Option<usize> {
+        match self.lots {
+            None => self.oldest(room),
+            Some(_) => self.draw(room),
+        }
     }
 
-    /// The class whose oldest TLP goes next: the oldest that has room and that no posted request
-    /// handed over before it holds back (column 2 of the table).
-    #[inline]
-    fn oldest(&self, room: impl Fn(FlowClass, &Waiting) -> bool) -> Option<FlowClass> {
-        let posted = self.queues[FlowClass::Posted as usize].front().map(|first| first.order);
-        let mut best = None;
-        for class in CLASSES {
-            let Some(waiting) = self.queues[class as usize].front() else { continue };
-            let order = waiting.order;
-            let behind_posted =
-                class != FlowClass::Posted && posted.is_some_and(|posted| posted < order);
-            if behind_posted || !room(class, waiting) {
+    /// The oldest that has room and that no posted request handed over before it holds back (column 2 of
+    /// the table).
+    #[inline(always)]
+    fn oldest(&self, room: impl Fn(&Flight) -> bool) -> Option<usize> {
+        let first = self.row.get(self.sent)?;
+        if room(first) { Some(0) } else { self.passing(room) }
+    }
+
+    /// As [`Self::oldest`], when the first of those that wait must let others pass.
+    #[cold]
+    fn passing(&self, room: impl Fn(&Flight) -> bool) -> Option<usize> {
+        let mut held = [false; 3];
+        for (index, flight) in self.row.range(self.sent..).enumerate() {
+            let class = flight.class as usize;
+            if held[class] {
                 continue;
             }
-            if best.is_none_or(|(first, _)| order < first) {
-                best = Some((order, class));
+            if room(flight) {
+                return Some(index);
+            }
+            held[class] = true;
+            let others = held.iter().zip(self.waiting).any(|(held, waiting)| !held && waiting > 0);
+            if flight.class == FlowClass::Posted || !others {
+                break;
             }
         }
-        best.map(|(_, class)| class)
+        None
     }
 
-    fn draw(&mut self, room: impl Fn(FlowClass, &Waiting) -> bool) -> Option<(FlowClass, usize)> {
+    fn draw(&mut self, room: impl Fn(&Flight) -> bool) -> Option<usize> {
         let candidates = self.candidates(room);
         let drawn = self.lots.as_mut()?.below(candidates.len() as u64) as usize;
         candidates.get(drawn).copied()
     }
 
     /// Every TLP near the front that may pass all that were handed over before it.
-    fn candidates(&self, room: impl Fn(FlowClass, &Waiting) -> bool) -> Vec<(FlowClass, usize)> {
-        let near = |class: FlowClass| self.queues[class as usize].iter().take(WINDOW).enumerate();
+    fn candidates(&self, room: impl Fn(&Flight) -> bool) -> Vec<usize> {
+        let near = |class: FlowClass| {
+            let waiting = self.row.range(self.sent..).enumerate();
+            waiting.filter(move |(_, flight)| flight.class == class).take(WINDOW)
+        };
         let all: Vec<_> = CLASSES
             .into_iter()
-            .flat_map(|class| near(class).map(move |(index, waiting)| (class, index, waiting)))
-            .map(|(class, index, waiting)| (class, index, waiting, Facts::of(&waiting.tlp)))
+            .flat_map(near)
+            .map(|(index, flight)| (index, flight, Facts::of(&flight.tlp)))
             .collect();
-        let free = |later: &Waiting, facts: &Facts| {
-            all.iter().all(|(_, _, earlier, before)| {
-                earlier.order >= later.order || facts.passes(before) != Pass::No
-            })
+        let free = |later: usize, facts: &Facts| {
+            all.iter()
+                .all(|(earlier, _, before)| *earlier >= later || facts.passes(before) != Pass::No)
         };
         all.iter()
-            .filter(|(class, _, waiting, facts)| room(*class, waiting) && free(waiting, facts))
-            .map(|&(class, index, ..)| (class, index))
+            .filter(|(index, flight, facts)| room(flight) && free(*index, facts))
+            .map(|&(index, ..)| index)
             .collect()
     }
 }

@@ -70,6 +70,7 @@ impl Receiver {
     }
 
     /// No DLLP leaves before this.
+    #[inline]
     pub(super) fn first(&self) -> Instant {
         self.first
     }
@@ -80,7 +81,7 @@ impl Receiver {
     }
 
     /// The next TLP in sequence has come whole.
-    #[inline]
+    #[inline(always)]
     pub(super) fn accept(&mut self, now: Instant, wire_bytes: u32, pace: &Pace) {
         self.accepted += 1;
         self.accepted_bytes += u64::from(wire_bytes);
@@ -91,7 +92,7 @@ impl Receiver {
     }
 
     /// A TLP takes room in the buffer; `false` when there is none, which its sender should have known.
-    #[inline]
+    #[inline(always)]
     pub(super) fn store(&mut self, class: FlowClass, data_credits: u32) -> bool {
         let account = &mut self.accounts[class as usize];
         if account.capacity.is_infinite() {

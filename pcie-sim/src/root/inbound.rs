@@ -22,7 +22,10 @@ use crate::iommu::{DmaKind, Iommu, TableMemory};
 use crate::link::CompletionOrder;
 use crate::schedule::Schedule;
 use crate::time::{Instant, Span};
-use crate::tlp::{Completion, CompletionStatus, MemRead, MemWrite, Payload};
+use crate::tlp::{Attributes, Completion, CompletionStatus, MemRead, MemWrite, Payload, Tag};
+
+/// No Max_Payload_Size is less, in bytes. PCIe 5.0 §7.5.3.4, "Device Control Register".
+const SMALLEST_MAX_PAYLOAD: u16 = 128;
 
 /// Memory writes to these addresses are interrupts. Intel SDM volume 3, "Message Address Register
 /// Format".
@@ -66,7 +69,11 @@ pub enum Effect {
 /// The completions of one read, in address order, made one at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completions {
-    next: Completion,
+    requester: Bdf,
+    tag: Tag,
+    attributes: Attributes,
+    status: CompletionStatus,
+    /// Of the next one; RAM says what is there.
     address: PhysAddr,
     left_bytes: u16,
 }
@@ -304,25 +311,34 @@ impl RootComplex {
     }
 
     /// The next completion of a read; `None` after the last.
+    #[inline]
     pub fn next_completion(&self, completions: &mut Completions) -> Option<Completion> {
         if completions.left_bytes == 0 {
             return None;
         }
-        let mut completion = completions.next.clone();
-        completion.byte_count = completions.left_bytes;
-        if completion.status != CompletionStatus::Success {
-            completions.left_bytes = 0;
-            return Some(completion);
-        }
-        let len = self.completion_bytes(completions.address, completions.left_bytes);
-        completion.lower_address = completions.address.get() as u8 & 0x7f;
-        completion.data = match self.ram.slice(completions.address, usize::from(len)) {
-            Some(bytes) => Payload::from_slice(bytes),
-            None => smallvec![0; usize::from(len)],
+        let Completions { requester, tag, attributes, status, address, left_bytes } = *completions;
+        let (len, data) = if status == CompletionStatus::Success {
+            let len = self.completion_bytes(address, left_bytes);
+            let data = match self.ram.slice(address, usize::from(len)) {
+                Some(bytes) => Payload::from_slice(bytes),
+                None => smallvec![0; usize::from(len)],
+            };
+            (len, data)
+        } else {
+            (left_bytes, Payload::new())
         };
-        completions.address = completions.address + u64::from(len);
+        completions.address = address + u64::from(len);
         completions.left_bytes -= len;
-        Some(completion)
+        Some(Completion {
+            completer: Bdf::new(0, 0, 0),
+            requester,
+            tag,
+            status,
+            byte_count: left_bytes,
+            lower_address: address.get() as u8 & 0x7f,
+            data,
+            attributes,
+        })
     }
 
     /// Reads a register of the IOMMU, if `address` is one.
@@ -407,30 +423,22 @@ impl RootComplex {
             return Effect::None;
         };
         self.free_reads.push(slot);
-        let request = pending.request;
-        let status = match pending.from {
-            Ok(_) => CompletionStatus::Success,
-            Err(_) => CompletionStatus::UnsupportedRequest,
+        let MemRead { requester, tag, len_bytes, attributes, .. } = pending.request;
+        let (status, address) = match pending.from {
+            Ok(place) => (CompletionStatus::Success, place),
+            Err(_) => (CompletionStatus::UnsupportedRequest, PhysAddr::default()),
         };
-        Effect::Completions(Completions {
-            next: Completion {
-                completer: Bdf::new(0, 0, 0),
-                requester: request.requester,
-                tag: request.tag,
-                status,
-                byte_count: 0,
-                lower_address: if pending.from.is_ok() { request.address as u8 & 0x7f } else { 0 },
-                data: Payload::new(),
-                attributes: request.attributes,
-            },
-            address: pending.from.unwrap_or_default(),
-            left_bytes: request.len_bytes.max(1),
-        })
+        let left_bytes = len_bytes.max(1);
+        let all = Completions { requester, tag, attributes, status, address, left_bytes };
+        Effect::Completions(all)
     }
 
     /// As much as one completion may carry: all that is left, or up to the last read completion
     /// boundary within Max_Payload_Size. PCIe 5.0 §2.3.1.1, "Data Return for Read Requests".
     fn completion_bytes(&self, address: PhysAddr, left_bytes: u16) -> u16 {
+        if left_bytes <= SMALLEST_MAX_PAYLOAD {
+            return left_bytes;
+        }
         let largest = self.port.max_payload_bytes();
         if left_bytes <= largest {
             return left_bytes;

@@ -229,6 +229,7 @@ impl Tlp {
 
     /// The packet without extras: itself, when it has none.
     #[must_use]
+    #[inline]
     pub fn plain(&self) -> &Self {
         match self {
             Self::Extended(extended) => extended.tlp(),

@@ -3,7 +3,52 @@
 use super::{Extras, FlowClass, Tag, Tlp};
 use crate::address::Bdf;
 
+/// What the link asks of a TLP, found in one look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Measures {
+    pub(crate) class: FlowClass,
+    /// As [`Tlp::data_dwords`].
+    pub(crate) data_dwords: u32,
+    /// As [`Tlp::len_bytes`].
+    pub(crate) len_bytes: u32,
+}
+
+impl Measures {
+    fn new(class: FlowClass, header_dwords: u32, data_dwords: u32) -> Self {
+        Self { class, data_dwords, len_bytes: 4 * (header_dwords + data_dwords) }
+    }
+}
+
 impl Tlp {
+    /// Class and lengths.
+    #[inline]
+    pub(crate) fn measures(&self) -> Measures {
+        let header = |address: u64| if address >> 32 == 0 { 3 } else { 4 };
+        match self {
+            Self::MemRead(read) => Measures::new(FlowClass::NonPosted, header(read.address), 0),
+            Self::MemWrite(write) => {
+                let bytes = (write.address as u32 & 3) + (write.data.len() as u32).max(1);
+                Measures::new(FlowClass::Posted, header(write.address), bytes.div_ceil(4))
+            }
+            Self::Completion(completion) => {
+                let data = match completion.data.len() as u32 {
+                    0 => 0,
+                    len => (u32::from(completion.lower_address & 3) + len).div_ceil(4),
+                };
+                Measures::new(FlowClass::Completion, 3, data)
+            }
+            _ => self.rare_measures(),
+        }
+    }
+
+    #[cold]
+    fn rare_measures(&self) -> Measures {
+        let (header, data) = (self.header_dwords() as u32, self.data_dwords() as u32);
+        let mut measures = Measures::new(self.flow_class(), header, data);
+        measures.len_bytes += self.extras().map_or(0, Extras::len_bytes) as u32;
+        measures
+    }
+
     /// The class whose credits this TLP takes.
     #[must_use]
     pub fn flow_class(&self) -> FlowClass {
@@ -97,9 +142,9 @@ impl Tlp {
     /// Bytes of the TLP itself: prefixes, header, data and digest, without framing, sequence number and
     /// LCRC.
     #[must_use]
+    #[inline]
     pub fn len_bytes(&self) -> usize {
-        let extras = self.extras().map_or(0, Extras::len_bytes);
-        4 * (self.header_dwords() + self.data_dwords()) + extras
+        self.measures().len_bytes as usize
     }
 
     /// Flow control data credits this TLP takes: one for each 16 bytes of data, begun ones counted.

@@ -36,8 +36,15 @@ impl Card {
 
     /// A TLP with more data than Max_Payload_Size is malformed. PCIe 5.0 §2.2.2, "TLPs with Data Payloads -
     /// Rules".
+    #[inline]
     pub(super) fn is_too_long(&self, tlp: &Tlp) -> bool {
-        matches!(tlp, Tlp::MemWrite(_) | Tlp::Completion(_))
+        let bytes = match tlp {
+            Tlp::MemWrite(write) => write.data.len(),
+            Tlp::Completion(completion) => completion.data.len(),
+            _ => return false,
+        };
+        // The length counts whole doublewords, of which the first and the last may be in part.
+        bytes + 6 > usize::from(self.settings.payload_max)
             && 4 * tlp.data_dwords() > usize::from(self.settings.payload_max)
             && self.front.is_none()
     }

@@ -11,11 +11,18 @@ use super::{Dma, Owner, Posted};
 
 impl Dma {
     /// Sends what can leave at `now`: at most one TLP, since the next one needs the way out for itself.
+    #[inline]
     pub(crate) fn pump(&mut self, now: Instant, port: &mut dyn Port) {
-        self.pass_releases();
-        if self.nothing_waits() || self.slot(now) != now {
+        if self.nothing_waits() {
             return;
         }
+        self.pass_releases();
+        if self.busy_until <= now && self.edges.at(now, 0) == now {
+            self.send_next(now, port);
+        }
+    }
+
+    fn send_next(&mut self, now: Instant, port: &mut dyn Port) {
         // Answers first, as the CPU stands still for them; then reads, since much waits for them and
         // the tags bound them; then writes.
         loop {
@@ -36,36 +43,17 @@ impl Dma {
         }
     }
 
+    #[inline]
     fn nothing_waits(&self) -> bool {
-        self.posted.is_empty()
-            && self.ring_reads.is_empty()
-            && self.payload_reads.is_empty()
-            && self.answers.is_empty()
-            && self.signals.is_empty()
+        let reads = self.ring_reads.len() | self.payload_reads.len();
+        reads | self.posted.len() | self.answers.len() | self.signals.len() == 0
     }
 
     /// When [`Self::pump`] can next do something without hearing from the link.
     pub(crate) fn next_wake(&mut self, now: Instant) -> Option<Instant> {
-        let mut wake = Instant::FAR_FUTURE;
+        let mut wake = self.schedule.next_time().unwrap_or(Instant::FAR_FUTURE);
         if !self.nothing_waits() {
-            let slot = self.slot(now);
-            let mut front = |ready: Option<Instant>| {
-                // What was ready in a slot that is past, and is still here, waits for a credit, a tag or
-                // a fence.
-                if let Some(ready) = ready
-                    && (slot > now || ready > now)
-                {
-                    wake = wake.min(ready.max(slot));
-                }
-            };
-            front(self.answers.front().map(|answer| answer.ready));
-            front(self.ring_reads.front().map(|read| read.ready));
-            front(self.payload_reads.front().map(|read| read.ready));
-            front(self.posted.front().and_then(Posted::ready));
-            front(self.signals.front().map(|_| Instant::ZERO));
-        }
-        if let Some(event) = self.schedule.next_time() {
-            wake = wake.min(event);
+            wake = wake.min(self.next_departure(now));
         }
         if let Some(deadline) = self.tags.next_deadline() {
             wake = wake.min(deadline);
@@ -73,7 +61,36 @@ impl Dma {
         (wake != Instant::FAR_FUTURE).then_some(wake)
     }
 
+    fn next_departure(&self, now: Instant) -> Instant {
+        let slot = self.slot(now);
+        let mut wake = Instant::FAR_FUTURE;
+        let mut front = |ready: Instant| {
+            // What was ready in a slot that is past, and is still here, waits for a credit, a tag or a
+            // fence.
+            if slot > now || ready > now {
+                wake = wake.min(ready.max(slot));
+            }
+        };
+        if let Some(answer) = self.answers.front() {
+            front(answer.ready);
+        }
+        if let Some(read) = self.ring_reads.front() {
+            front(read.ready);
+        }
+        if let Some(read) = self.payload_reads.front() {
+            front(read.ready);
+        }
+        if let Some(ready) = self.posted.front().and_then(Posted::ready) {
+            front(ready);
+        }
+        if !self.signals.is_empty() {
+            front(Instant::ZERO);
+        }
+        wake
+    }
+
     /// The first moment at or after `now` when a TLP may leave.
+    #[inline]
     fn slot(&self, now: Instant) -> Instant {
         self.edges.at(now, 0).max(self.busy_until)
     }
@@ -270,7 +287,8 @@ impl Dma {
         self.posted_gone += 1;
     }
 
-    /// Reports the requests of which nothing is left to send; whether there were any.
+    /// Reports the requests of which nothing is left to send.
+    #[inline]
     fn pass_releases(&mut self) {
         while let Some(&Posted::Release { queue, requests }) = self.posted.front() {
             self.released.push((queue, requests));

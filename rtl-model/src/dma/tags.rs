@@ -169,6 +169,7 @@ impl Tags {
     }
 
     /// When the oldest unanswered read times out.
+    #[inline]
     pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
         while let Some(&(sent, tag, generation)) = self.sent.front() {
             let slot = &self.slots[usize::from(tag)];
@@ -180,10 +181,19 @@ impl Tags {
         None
     }
 
+    /// Whether [`Self::take_timeout`] may have something: the time of the oldest read sent has passed,
+    /// whether or not it is still unanswered.
+    #[inline]
+    pub(crate) fn may_time_out(&self, now: Instant) -> bool {
+        match (self.sent.front(), self.timeout) {
+            (Some(&(sent, ..)), Some(timeout)) => sent + timeout <= now,
+            _ => false,
+        }
+    }
+
     /// Gives up one read whose time has passed. PCIe 5.0 §2.8, "Completion Timeout Mechanism".
     pub(crate) fn take_timeout(&mut self, now: Instant) -> Option<Arrival> {
-        // The oldest deadline is the earliest, whether or not its read is still unanswered.
-        if self.sent.front()?.0 + self.timeout? > now || self.next_deadline()? > now {
+        if !self.may_time_out(now) || self.next_deadline()? > now {
             return None;
         }
         let (_, tag, _) = self.sent.pop_front()?;

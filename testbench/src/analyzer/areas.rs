@@ -62,6 +62,9 @@ impl Area {
     }
 }
 
+/// Up to so many areas, looking at one after the other is faster than halving.
+const FEW: usize = 8;
+
 /// All areas of one world (host memory, or the card's own), sorted by address.
 #[derive(Debug, Default)]
 pub(crate) struct Areas {
@@ -83,11 +86,20 @@ impl Areas {
     }
 
     /// Position of the first area that an access may touch: where to begin with [`Areas::touched`].
+    #[inline]
     pub(crate) fn first(&self, address: u64) -> usize {
-        self.sorted.partition_point(|area| area.end <= address)
+        if self.sorted.len() > FEW {
+            return self.sorted.partition_point(|area| area.end <= address);
+        }
+        let mut first = 0;
+        while self.sorted.get(first).is_some_and(|area| area.end <= address) {
+            first += 1;
+        }
+        first
     }
 
     /// The area at `position`, when an access of `len` bytes at `address` touches it.
+    #[inline]
     pub(crate) fn touched(&self, position: usize, address: u64, len: usize) -> Option<Area> {
         let area = self.sorted.get(position)?;
         let end = address.saturating_add(len.max(1) as u64);

@@ -24,7 +24,7 @@ impl<O: Observer> Analyzer<O> {
         self.judge_read(&dma, &found);
         let earlier = self.rings.read_departs(read, found, departs);
         link::tag(&mut self.findings, &dma, read.tag.0, earlier);
-        classified(&found)
+        found.classified()
     }
 
     pub(super) fn dma_write(&mut self, write: &MemWrite, departs: Instant) -> Classified {
@@ -41,7 +41,7 @@ impl<O: Observer> Analyzer<O> {
             self.rings.card_write(&dma, &write.data, &mut self.findings);
         }
         self.rings.buffer_written(found.owner, departs);
-        classified(&found)
+        found.classified()
     }
 
     pub(super) fn completion_to_card(
@@ -49,15 +49,8 @@ impl<O: Observer> Analyzer<O> {
         completion: &Completion,
         arrives: Instant,
     ) -> Classified {
-        match self.rings.completion_arrives(completion, arrives) {
-            Some((found, trip)) => {
-                if let Some(trip) = trip {
-                    self.observer.round_trip(&trip);
-                }
-                classified(&found)
-            }
-            None => Classified::new(Role::Stray, None),
-        }
+        let seen = self.rings.completion_arrives(completion, arrives, &mut self.observer);
+        seen.unwrap_or(Classified::new(Role::Stray, None))
     }
 
     /// What every memory request of the card is held to.
@@ -136,8 +129,4 @@ impl<O: Observer> Analyzer<O> {
         }
         Classified::new(Role::Dma(Purpose::MsiX), queue)
     }
-}
-
-fn classified(found: &Found) -> Classified {
-    Classified { role: Role::Dma(found.purpose), queue: found.queue, mixed: found.mixed }
 }

@@ -8,8 +8,8 @@ use pcie_sim::tlp::{Completion, CompletionStatus, MemRead};
 
 use super::areas::AreaKind;
 use super::buffers::BufferKind;
-use super::observer::RoundTrip;
-use super::purpose::Purpose;
+use super::observer::{Observer, RoundTrip};
+use super::purpose::{Classified, Purpose};
 use super::request::{RequestRef, Stamp};
 use super::rings::{Found, Rings};
 use super::tags::TagRef;
@@ -98,13 +98,14 @@ impl Rings {
         queue.bell.take_if(|bell| *bell <= departed)
     }
 
-    /// A completion reaches the card. Returns what its read was for, and the round trip if this was the
-    /// last one; `None` when nothing was asked under that tag.
+    /// A completion reaches the card. Returns what its read was for, and tells of the round trip if this
+    /// was the last one; `None` when nothing was asked under that tag.
     pub(crate) fn completion_arrives(
         &mut self,
         completion: &Completion,
         arrives: Instant,
-    ) -> Option<(Found, Option<RoundTrip>)> {
+        observer: &mut impl Observer,
+    ) -> Option<Classified> {
         let place = self.reads.find(completion.requester, completion.tag)?;
         let read = self.reads.at(place);
         if !read.live {
@@ -131,18 +132,17 @@ impl Rings {
         if good {
             self.learn(&found, piece);
         }
-        if !last {
-            return Some((found, None));
+        if last {
+            self.close(place, arrives);
+            observer.round_trip(&RoundTrip {
+                purpose: found.purpose,
+                queue: found.queue,
+                len_bytes: wanted,
+                departed,
+                arrived: arrives,
+            });
         }
-        self.close(place, arrives);
-        let trip = RoundTrip {
-            purpose: found.purpose,
-            queue: found.queue,
-            len_bytes: wanted,
-            departed,
-            arrived: arrives,
-        };
-        Some((found, Some(trip)))
+        Some(found.classified())
     }
 
     /// The last completion is there: the read is counted for those it belongs to.

@@ -17,7 +17,7 @@ use super::areas::{Area, AreaKind, Areas};
 use super::buffers::{BufferKind, Buffers};
 use super::card_memory::CardMemory;
 use super::observer::RequestRecord;
-use super::purpose::Purpose;
+use super::purpose::{Classified, Purpose, Role};
 use super::queue::{Queue, QueueView};
 use super::reads::CardRead;
 use super::registers::QueueRegisters;
@@ -44,6 +44,10 @@ impl Found {
         buffer: None,
         area: None,
     };
+
+    pub(crate) const fn classified(&self) -> Classified {
+        Classified { role: Role::Dma(self.purpose), queue: self.queue, mixed: self.mixed }
+    }
 }
 
 /// Every queue and request. See the module.

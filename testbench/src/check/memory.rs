@@ -14,25 +14,28 @@ pub(crate) enum Forbidden {
 }
 
 /// A write; `hit` is what it must not touch.
+#[inline]
 pub(crate) fn write(findings: &mut Findings, dma: &Dma, hit: Option<Forbidden>) {
+    let broken = hit.map(|hit| match hit {
+        Forbidden::Descriptors(_) => Rule::DescriptorWrite,
+        Forbidden::DriverArea(_) => Rule::DriverAreaWrite,
+        Forbidden::Readable(..) => Rule::ReadableBuffer,
+    });
     for rule in [Rule::DescriptorWrite, Rule::DriverAreaWrite, Rule::ReadableBuffer] {
-        let broken = match (rule, hit) {
-            (Rule::DescriptorWrite, Some(Forbidden::Descriptors(queue))) => {
-                Some((queue, "the descriptor table".to_owned()))
-            }
-            (Rule::DriverAreaWrite, Some(Forbidden::DriverArea(queue))) => {
-                Some((queue, "the available ring".to_owned()))
-            }
-            (Rule::ReadableBuffer, Some(Forbidden::Readable(queue, head))) => {
-                Some((queue, format!("device-readable memory of the chain at head {head}")))
-            }
-            _ => None,
-        };
-        findings.judge(rule, broken.is_none(), dma.at, || {
-            let (queue, what) = broken.unwrap_or_default();
-            format!("{dma}: expected no write there, seen to hit {what} of queue {queue}")
-        });
+        findings.judge(rule, broken != Some(rule), dma.at, || hits(dma, hit));
     }
+}
+
+fn hits(dma: &Dma, hit: Option<Forbidden>) -> String {
+    let (queue, what) = match hit {
+        Some(Forbidden::Descriptors(queue)) => (queue, "the descriptor table".to_owned()),
+        Some(Forbidden::DriverArea(queue)) => (queue, "the available ring".to_owned()),
+        Some(Forbidden::Readable(queue, head)) => {
+            (queue, format!("device-readable memory of the chain at head {head}"))
+        }
+        None => (0, String::new()),
+    };
+    format!("{dma}: expected no write there, seen to hit {what} of queue {queue}")
 }
 
 /// A DMA whose first `explained` bytes lie in memory that the card was told about.

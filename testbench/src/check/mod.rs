@@ -180,13 +180,17 @@ impl Findings {
     }
 
     /// Judges a rule. The message is made only when it is broken.
+    #[inline]
     pub fn judge(&mut self, rule: Rule, held: bool, at: Instant, message: impl FnOnce() -> String) {
-        let count = &mut self.counts[rule as usize];
-        count.exercised += 1;
-        if held {
-            return;
+        self.counts[rule as usize].exercised += 1;
+        if !held {
+            self.broken(rule, at, message);
         }
-        count.violated += 1;
+    }
+
+    #[cold]
+    fn broken(&mut self, rule: Rule, at: Instant, message: impl FnOnce() -> String) {
+        self.counts[rule as usize].violated += 1;
         if self.kept.len() < self.keep {
             self.kept.push(Violation { rule: rule.id(), time: at, message: message() });
         }

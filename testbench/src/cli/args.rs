@@ -196,6 +196,12 @@ pub struct BenchArgs {
     /// Measure so many packets once, in this process, and print one line of JSON
     #[arg(long, value_name = "PACKETS", hide = true)]
     pub child: Option<u64>,
+    /// With `--child`: the card reads so many descriptors ahead, and tells of so many requests at once
+    #[arg(long, value_name = "N", default_value_t = 1, hide = true)]
+    pub ahead: u16,
+    /// Measure a stream of TLPs once, with these layers, in this process, and print one line of JSON
+    #[arg(long, value_name = "LAYERS", hide = true)]
+    pub layers_child: Option<String>,
     /// Measure the DMA back end of a platform once, in this process, and print one line of JSON
     #[arg(long, value_name = "PLATFORM", hide = true)]
     pub dma_child: Option<String>,

@@ -1,6 +1,7 @@
 //! `vtb bench`: how fast the bench simulates, and how much memory that takes.
 //!
-//! Then the DMA back ends (`bench_dma`), and how long the table of platforms takes.
+//! Then what the layers cost (`bench_layers`), the DMA back ends (`bench_dma`), and how long the table of
+//! platforms takes.
 //!
 //! Each measurement is a process of its own, so that its peak memory is its own. The work is one run on
 //! one thread: packets of 64 bytes, split rings in host memory, every TLP simulated and looked at.
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::BenchArgs;
 use super::bench_dma::{self, BACK_ENDS, DmaSample};
+use super::bench_layers::{self, Layers, LayersSample};
 use super::outputs::Output;
 use super::stopwatch::Stopwatch;
 use super::{Bench, Failure, HELD, Status};
@@ -23,6 +25,8 @@ use crate::scenario::source::Source;
 use crate::scenario::{Overrides, Scenario};
 
 const SPEED: &str = include_str!("../../scenarios/speed.toml");
+/// The card that reads ahead: its descriptors of one read, and its requests of one used index.
+const AHEAD: u16 = 8;
 /// Enough to warm up, and to learn how many descriptors a packet takes.
 const PROBE_PACKETS: u64 = 2_000;
 
@@ -40,8 +44,9 @@ pub(super) struct BenchReport {
 /// One figure: the median of its runs.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Figure {
-    /// What, and for how many descriptors: `descriptors_per_s/100000`; or of which DMA back end:
-    /// `dma_iommu_cpu_ns_per_request`. Stays the same between versions.
+    /// What, and for how many descriptors: `descriptors_per_s/100000`, for a card that reads ahead
+    /// `descriptors_per_s_prefetch8_batch8/100000`; or of which layer: `ns_per_tlp_analyzer`; or of which
+    /// DMA back end: `dma_iommu_cpu_ns_per_request`. Stays the same between versions.
     name: String,
     /// The median.
     value: f64,
@@ -73,7 +78,14 @@ pub(super) fn bench(
     err: &mut dyn Write,
 ) -> Result<Status, Failure> {
     if let Some(packets) = args.child {
-        let line = serde_json::to_string(&measure(packets, bench)?).map_err(anyhow::Error::from)?;
+        let line = serde_json::to_string(&measure(packets, args.ahead, bench)?)
+            .map_err(anyhow::Error::from)?;
+        super::say(out, &(line + "\n"))?;
+        return Ok(HELD);
+    }
+    if let Some(layers) = &args.layers_child {
+        let sample = bench_layers::measure(layers)?;
+        let line = serde_json::to_string(&sample).map_err(anyhow::Error::from)?;
         super::say(out, &(line + "\n"))?;
         return Ok(HELD);
     }
@@ -95,9 +107,13 @@ pub(super) fn bench(
 }
 
 /// One measurement, in this process.
-fn measure(packets: u64, bench: &Bench<'_>) -> Result<Sample, Failure> {
-    let overrides =
-        Overrides { set: vec![format!("net.synthetic.packets={packets}")], ..Overrides::default() };
+fn measure(packets: u64, ahead: u16, bench: &Bench<'_>) -> Result<Sample, Failure> {
+    let set = vec![
+        format!("net.synthetic.packets={packets}"),
+        format!("card.descriptor_prefetch={ahead}"),
+        format!("card.completion_batch={ahead}"),
+    ];
+    let overrides = Overrides { set, ..Overrides::default() };
     let source = Source::built_in("speed scenario", SPEED);
     let scenario = Scenario::from_source(&source, &overrides)?;
     let stopwatch = Stopwatch::start();
@@ -125,7 +141,9 @@ fn peak_bytes() -> Option<u64> {
 fn report(args: &BenchArgs, err: &mut dyn Write) -> anyhow::Result<BenchReport> {
     let program = std::env::current_exe().context("where this program is")?;
     let runs = args.runs.max(1);
-    let mut figures = speed(&program, args, runs, err)?;
+    let mut figures = speed(&program, args, 1, runs, err)?;
+    figures.extend(speed(&program, args, AHEAD, runs, err)?);
+    figures.extend(layers(&program, runs, err)?);
     figures.extend(back_ends(&program, runs, err)?);
     figures.push(platform_table(&program, runs, err)?);
     Ok(BenchReport { schema: "vtb-bench/1".to_owned(), machine: machine(), figures })
@@ -135,10 +153,15 @@ fn report(args: &BenchArgs, err: &mut dyn Write) -> anyhow::Result<BenchReport> 
 fn speed(
     program: &Path,
     args: &BenchArgs,
+    ahead: u16,
     runs: usize,
     err: &mut dyn Write,
 ) -> anyhow::Result<Vec<Figure>> {
-    let probe: Sample = child(program, &["--child", &PROBE_PACKETS.to_string()])?;
+    let once = |packets: u64| {
+        let (packets, ahead) = (packets.to_string(), ahead.to_string());
+        child::<Sample>(program, &["--child", &packets, "--ahead", &ahead])
+    };
+    let probe = once(PROBE_PACKETS)?;
     if probe.descriptors == 0 {
         bail!("the probe moved no descriptor");
     }
@@ -148,11 +171,42 @@ fn speed(
         // One more than counts: the first warms the file cache and the processor's clock.
         let mut samples = Vec::new();
         for run in 0..=runs {
-            let _ = writeln!(err, "{descriptors} descriptors, run {run} of {runs}");
-            samples.push(child(program, &["--child", &packets.to_string()])?);
+            let _ = writeln!(err, "{descriptors} descriptors, {ahead} ahead, run {run} of {runs}");
+            samples.push(once(packets)?);
         }
-        figures.extend(summary(descriptors, &samples[1..]));
+        figures.extend(summary(descriptors, ahead, &samples[1..]));
     }
+    Ok(figures)
+}
+
+/// How many TLPs a second are simulated, and what each layer costs: what is saved by leaving it out.
+fn layers(program: &Path, runs: usize, err: &mut dyn Write) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    let mut costs = Vec::new();
+    for layers in Layers::EVERY {
+        let name = layers.name();
+        let _ = writeln!(err, "TLPs, {name}, {runs} runs");
+        let measure = |_| child::<LayersSample>(program, &["--layers-child", name]);
+        let samples = (0..=runs).map(measure).collect::<Result<Vec<_>, _>>()?;
+        let speed = samples[1..].iter().map(LayersSample::tlps_per_s).collect();
+        figures.push(figure(format!("tlps_per_s_{name}"), "1/s", speed));
+        let cost = samples[1..].iter().map(LayersSample::ns_per_tlp).collect();
+        costs.push(figure(format!("ns_per_tlp_{name}"), "ns", cost));
+    }
+    let share = |name: &str, with: &Figure, without: &Figure| Figure {
+        name: format!("ns_per_tlp_{name}"),
+        value: with.value - without.value,
+        unit: "ns".to_owned(),
+        runs,
+        min: with.min - without.max,
+        max: with.max - without.min,
+    };
+    if let [all, no_analyzer, no_data_link, iommu] = &costs[..] {
+        figures.push(share("analyzer", all, no_analyzer));
+        figures.push(share("data_link", all, no_data_link));
+        figures.push(share("iommu", iommu, all));
+    }
+    figures.extend(costs.into_iter().next());
     Ok(figures)
 }
 
@@ -210,9 +264,10 @@ fn machine() -> String {
     format!("{name}, {} cores", super::run::cores())
 }
 
-fn summary(descriptors: u64, samples: &[Sample]) -> Vec<Figure> {
+fn summary(descriptors: u64, ahead: u16, samples: &[Sample]) -> Vec<Figure> {
+    let card = if ahead == 1 { String::new() } else { format!("_prefetch{ahead}_batch{ahead}") };
     let figure = |name: &str, unit: &str, of: &dyn Fn(&Sample) -> f64| {
-        figure(format!("{name}/{descriptors}"), unit, samples.iter().map(of).collect())
+        figure(format!("{name}{card}/{descriptors}"), unit, samples.iter().map(of).collect())
     };
     vec![
         figure("descriptors_per_s", "1/s", &|s| s.descriptors as f64 / s.seconds),
@@ -277,7 +332,7 @@ mod tests {
         let report = BenchReport {
             schema: "vtb-bench/1".to_owned(),
             machine: "a machine".to_owned(),
-            figures: summary(10, &[sample(1.0), sample(2.0), sample(4.0)]),
+            figures: summary(10, 1, &[sample(1.0), sample(2.0), sample(4.0)]),
         };
         insta::assert_snapshot!(table(&report));
     }

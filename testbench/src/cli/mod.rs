@@ -6,6 +6,7 @@
 pub mod args;
 mod bench;
 mod bench_dma;
+mod bench_layers;
 mod lspci;
 mod outputs;
 mod platforms;
