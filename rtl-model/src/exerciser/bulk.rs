@@ -30,21 +30,18 @@ impl Engines {
     }
 
     /// A completion's data goes to the card's memory, by the engine of its job; gives when it is there.
-    /// `first` of the job, `follows`: the first of a request behind the first.
+    /// `partial`: it is the first of a request smaller than the largest.
     pub(super) fn store(
         &mut self,
         now: Instant,
         timing: &ExerciserTiming,
         slot: &mut Slot,
         len: u16,
-        (first, follows): (bool, bool),
+        partial: bool,
     ) -> Instant {
         let mut takes = timing.read_beat * beats(len);
-        if first {
-            takes += timing.read_descriptor;
-        }
-        if follows {
-            takes += timing.read_request;
+        if partial {
+            takes += timing.read_partial;
         }
         let odd = !slot.job.len_bytes.is_multiple_of(4);
         if slot.left == 0 && odd && slot.spent + takes < timing.read_odd_floor {

@@ -36,8 +36,10 @@ pub use self::timing::ExerciserTiming;
 const FRAMING_BYTES: u32 = pcie_sim::link::timing::FRAMING_BYTES;
 /// The data path's width: what one beat moves.
 const BEAT_BYTES: u64 = 32;
-/// Reads on the link at once: as many as a tag of 8 bits tells apart.
-const TAGS: u16 = 256;
+/// What memory is read in.
+const LINE_BYTES: u64 = 64;
+/// Reads on the link at once, at most: as many as a tag of 8 bits tells apart.
+const TAGS: u32 = 256;
 
 /// What is moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,8 +101,16 @@ enum Event {
 #[derive(Debug)]
 enum Outgoing {
     Answer(Tlp),
-    Read { slot: usize, address: u64, len: u16 },
+    Read { tag: Tag, address: u64, len: u16 },
     Write { slot: usize, address: u64, len: u16, last: bool },
+}
+
+/// A read that has no tag yet.
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    slot: usize,
+    address: u64,
+    len: u16,
 }
 
 /// A job under way.
@@ -127,9 +137,12 @@ pub struct Exerciser {
     jobs: VecDeque<Job>,
     slots: Vec<Option<Slot>>,
     laps: Vec<Lap>,
+    /// Reads that wait for a tag; writes do not wait behind them.
+    asks: VecDeque<Ask>,
     out: VecDeque<Outgoing>,
     transmitter_free: Instant,
     refused: bool,
+    /// Slot of each read on the link, and whether its engine has still to pay for a partial request.
     tags: Vec<Option<(usize, bool)>>,
     free_tags: Vec<u16>,
     reads: Engines,
@@ -143,17 +156,19 @@ impl Exerciser {
     /// A card with these timings on such a link.
     #[must_use]
     pub fn new(timing: ExerciserTiming, link: LinkTiming) -> Self {
+        let tags = timing.reads_at_once.clamp(1, TAGS) as u16;
         Self {
             config: ConfigSpace::new(&link),
             events: Schedule::new(),
             jobs: VecDeque::new(),
             slots: Vec::new(),
             laps: Vec::new(),
+            asks: VecDeque::new(),
             out: VecDeque::new(),
             transmitter_free: Instant::ZERO,
             refused: false,
-            tags: vec![None; usize::from(TAGS)],
-            free_tags: (0..TAGS).rev().collect(),
+            tags: vec![None; usize::from(tags)],
+            free_tags: (0..tags).rev().collect(),
             reads: Engines::new(timing.engines),
             writes: Engines::new(timing.engines),
             turn: 0,
@@ -246,13 +261,26 @@ impl Exerciser {
             let address = job.address + u64::from(offset);
             let room = largest - (address % u64::from(largest)) as u16;
             let len = (job.len_bytes - offset).min(room);
-            self.out.push_back(Outgoing::Read { slot, address, len });
+            self.asks.push_back(Ask { slot, address, len });
             offset += len;
         }
         let engine = self.turn;
         self.turn = (self.turn + 1) % self.reads.len();
         if let Some(slot) = &mut self.slots[slot] {
             slot.engine = engine;
+        }
+        self.give_tags();
+    }
+
+    /// Queues the reads for which there are tags.
+    fn give_tags(&mut self) {
+        while !self.asks.is_empty()
+            && let Some(tag) = self.free_tags.pop()
+            && let Some(Ask { slot, address, len }) = self.asks.pop_front()
+        {
+            let partial = !fills(address, len, self.config.read_request_max());
+            self.tags[usize::from(tag)] = Some((slot, partial));
+            self.out.push_back(Outgoing::Read { tag: Tag(tag), address, len });
         }
     }
 
@@ -289,7 +317,7 @@ impl Exerciser {
 
     fn completed(&mut self, now: Instant, completion: &Completion) {
         let tag = usize::from(completion.tag.0);
-        let Some((slot, follows)) = self.tags.get(tag).copied().flatten() else {
+        let Some((slot, partial)) = self.tags.get(tag).copied().flatten() else {
             self.unexpected += 1;
             return;
         };
@@ -299,25 +327,25 @@ impl Exerciser {
         let ends = !success || completion.byte_count <= len;
         state.lap.succeeded &= success;
         let came = if success { len } else { completion.byte_count };
-        let first = state.left == state.job.len_bytes;
         state.left = state.left.saturating_sub(came.max(1));
         if ends {
             self.tags[tag] = None;
             self.free_tags.push(tag as u16);
-        } else if follows {
+        } else if partial {
             // Its later completions are no longer the first of the request.
             self.tags[tag] = Some((slot, false));
         }
         let done = match state.job.way {
             Way::Command => now + self.timing.command_done + self.timing.command_beat * beats(len),
             Way::Bulk => {
-                let done = self.reads.store(now, &self.timing, state, len, (first, follows));
+                let done = self.reads.store(now, &self.timing, state, len, partial);
                 done + self.timing.bulk_done
             }
         };
         if state.left == 0 {
             self.events.at(done, Event::Finish(slot));
         }
+        self.give_tags();
     }
 
     /// Hands to the link what it takes.
@@ -328,7 +356,6 @@ impl Exerciser {
         {
             let (class, credits) = match next {
                 Outgoing::Answer(tlp) => (tlp.flow_class(), tlp.data_credits()),
-                Outgoing::Read { .. } if self.free_tags.is_empty() => return,
                 Outgoing::Read { .. } => (FlowClass::NonPosted, 0),
                 Outgoing::Write { address, len, .. } => {
                     (FlowClass::Posted, ((address % 4) as u32 + u32::from(*len)).div_ceil(16))
@@ -353,11 +380,7 @@ impl Exerciser {
         let attributes = Attributes::default();
         match outgoing {
             Outgoing::Answer(tlp) => (tlp, Span::ZERO),
-            Outgoing::Read { slot, address, len } => {
-                let tag = self.free_tags.pop().unwrap_or_default();
-                let follows = self.slots[slot].is_some_and(|slot| slot.job.address != address);
-                self.tags[usize::from(tag)] = Some((slot, follows));
-                let tag = Tag(tag);
+            Outgoing::Read { tag, address, len } => {
                 let read = MemRead { requester, tag, address, len_bytes: len, attributes };
                 (Tlp::MemRead(read), self.timing.transmit_gap)
             }
@@ -385,6 +408,12 @@ impl Exerciser {
     }
 }
 
+/// Whether a read touches as many lines as the largest request.
+fn fills(address: u64, len: u16, largest: u16) -> bool {
+    let lines = (address + u64::from(len)).div_ceil(LINE_BYTES) - address / LINE_BYTES;
+    lines * LINE_BYTES >= u64::from(largest)
+}
+
 /// Beats of the data path that `len` bytes take.
 fn beats(len: u16) -> u64 {
     u64::from(len).div_ceil(BEAT_BYTES)
@@ -409,10 +438,7 @@ impl Endpoint for Exerciser {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let waits_for_tag =
-            matches!(self.out.front(), Some(Outgoing::Read { .. })) && self.free_tags.is_empty();
-        let send = (!self.out.is_empty() && !self.refused && !waits_for_tag)
-            .then_some(self.transmitter_free);
+        let send = (!self.out.is_empty() && !self.refused).then_some(self.transmitter_free);
         [self.events.next_time(), send].into_iter().flatten().min()
     }
 }

@@ -15,12 +15,13 @@ pub struct ExerciserTiming {
     pub bulk_issue: Span,
     /// From the end of a bulk transfer's data to its end.
     pub bulk_done: Span,
+    /// Read requests on the link at once, 1 to 256; the rest waits.
+    pub reads_at_once: u32,
     /// Engines each way.
     pub engines: u32,
-    /// An engine's time for a read, besides its data.
-    pub read_descriptor: Span,
-    /// An engine's time for each request of a read behind the first.
-    pub read_request: Span,
+    /// An engine's time for each request smaller than the largest, besides its data. What one of the
+    /// largest takes is hidden behind its data.
+    pub read_partial: Span,
     /// An engine's time for each beat (32 bytes) that it stores.
     pub read_beat: Span,
     /// The least that a read takes of its engine when it is not whole doublewords long.
@@ -45,9 +46,9 @@ impl ExerciserTiming {
         command_beat: Span::ZERO,
         bulk_issue: Span::ZERO,
         bulk_done: Span::ZERO,
+        reads_at_once: 256,
         engines: 1,
-        read_descriptor: Span::ZERO,
-        read_request: Span::ZERO,
+        read_partial: Span::ZERO,
         read_beat: Span::ZERO,
         read_odd_floor: Span::ZERO,
         write_descriptor: Span::ZERO,

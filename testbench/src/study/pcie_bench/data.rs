@@ -42,7 +42,7 @@ words! {
         BwRead = "BW_DMA_RD",
         /// Bandwidth of writes.
         BwWrite = "BW_DMA_WR",
-        /// Bandwidth of reads and writes by turns.
+        /// Bandwidth of writes and reads by turns, each way.
         BwReadWrite = "BW_DMA_RW",
     }
     /// In what order a window is gone through.
