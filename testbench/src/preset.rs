@@ -284,7 +284,7 @@ timing! {
 
 impl Timing {
     /// The preset that is used when a scenario names none.
-    pub const DEFAULT: &'static str = "gen3x8-assumed";
+    pub const DEFAULT: &'static str = "haswell-e5-gen3x8";
 
     /// Reads a preset, built in or from a file, and lays `set` over it.
     ///

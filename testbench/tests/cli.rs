@@ -381,3 +381,49 @@ fn lspci_refuses_what_has_no_configuration_space() {
         assert!(done.err.contains(why) && done.err.lines().count() == 1, "{}", done.err);
     }
 }
+
+/// Three rows of the shipped study, and one that no simulation will reach.
+fn small_study(folder: &Path) -> String {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("studies");
+    let text = fs::read_to_string(shipped.join("pcie-bench.toml")).unwrap();
+    let mut study: toml::Table = text.parse().unwrap();
+    study["name"] = "small".into();
+    study["data"] = toml::Value::Array(vec!["rows.csv".into()]);
+    study.remove("state");
+    study.remove("relabel");
+    for kind in ["latency", "bandwidth"] {
+        study["accesses"][kind] = 100.into();
+    }
+    let head =
+        "iommu,test,pattern,host_cache,host_offset_B,window_B,size_B,avg_ns,bandwidth_Gbit_s";
+    let rows = "off,LAT_CMD_RD,Seq,Cold,0,4096,64,523,\noff,BW_DMA_RD,Seq,DWarm,0,65536,512,,55.11\n\
+                off,BW_DMA_WR,Seq,DWarm,0,65536,512,,54.44\noff,BW_DMA_WR,Seq,DWarm,0,65536,256,,80\n";
+    fs::write(folder.join("rows.csv"), format!("{head}\n{rows}")).unwrap();
+    let path = folder.join("small.toml");
+    fs::write(&path, study.to_string()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_study_prints_its_rows_and_how_well_they_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let study = small_study(folder.path());
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, html) = (file("r.json"), file("r.html"));
+    let output = binary(&["study", &study, "--json", &json, "--html", &html]);
+    assert_eq!(output.status.code(), Some(1), "one row is missed by far");
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap());
+    assert!(fs::read_to_string(&html).unwrap().starts_with("<!DOCTYPE html>"));
+
+    let parts: Vec<String> = ["1/2", "2/2"]
+        .iter()
+        .map(|shard| {
+            let part = file(&shard.replace('/', "-"));
+            binary(&["study", &study, "--shard", shard, "--json", &part]);
+            part
+        })
+        .collect();
+    let merged = file("merged.json");
+    binary(&["study", "--merge", &parts[0], &parts[1], "--json", &merged]);
+    assert_eq!(fs::read(merged).unwrap(), fs::read(json).unwrap());
+}

@@ -162,6 +162,41 @@ fn two_engines_store_what_one_would_take_twice_as_long_for() {
     }
 }
 
+#[test]
+fn a_request_smaller_than_the_largest_costs_its_engine_more() {
+    let partial = Span::from_ns(100);
+    for (address, len, done_ns) in [(0x1000, 512, 0), (0x1000, 511, 0), (0x1040, 448, 100)] {
+        let mut pins = Pins::default();
+        let timing = ExerciserTiming { read_partial: partial, ..ExerciserTiming::INSTANT };
+        let mut card = card(timing, &mut pins);
+        card.load([job(Kind::Read, Way::Bulk, address, len)], 1, Instant::ZERO);
+        run(&mut card, &mut pins, 900);
+        // In two completions: the request is paid for once.
+        for (bytes, left) in [(128, len), (len - 128, len - 128)] {
+            answer(&mut pins, 1000, Tag(0), bytes, left);
+        }
+        card.advance(pins.now, &mut pins);
+        run(&mut card, &mut pins, 5000);
+        let done = card.laps()[0].done.as_ns();
+        assert_eq!(done, 1000 + done_ns, "{len} bytes at {address:#x}");
+    }
+}
+
+#[test]
+fn reads_wait_for_a_tag_and_writes_do_not_wait_behind_them() {
+    let mut pins = Pins::default();
+    let timing = ExerciserTiming { reads_at_once: 2, ..ExerciserTiming::INSTANT };
+    let mut card = card(timing, &mut pins);
+    let kind = |n| if n == 3 { Kind::Write } else { Kind::Read };
+    card.load((0..4).map(|n| job(kind(n), Way::Bulk, n << 12, 64)), 4, Instant::ZERO);
+    run(&mut card, &mut pins, 1000);
+    assert_eq!((reads(&pins).len(), pins.up.len()), (2, 3));
+    answer(&mut pins, 2000, Tag(1), 64, 64);
+    card.advance(pins.now, &mut pins);
+    run(&mut card, &mut pins, 3000);
+    assert_eq!(reads(&pins)[2], (2 << 12, 64));
+}
+
 /// PCIe 5.0 §7.5.1.1.3: without Bus Master Enable no memory request leaves.
 #[test]
 fn without_bus_master_enable_no_request_leaves() {

@@ -165,7 +165,51 @@ pub enum MergeError {
     },
 }
 
+/// Of the absolute values of errors, of which there is at least one.
+fn median_and_largest(errors: &mut [f64]) -> (f64, f64) {
+    for error in &mut *errors {
+        *error = error.abs();
+    }
+    errors.sort_by(f64::total_cmp);
+    let middle = errors.len() / 2;
+    let median = match errors.len() % 2 {
+        0 => f64::midpoint(errors[middle - 1], errors[middle]),
+        _ => errors[middle],
+    };
+    (median, errors[errors.len() - 1])
+}
+
+/// How well the rows agree that have one value on the first axis.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// That value.
+    pub name: String,
+    /// Rows with a measurement.
+    pub rows: usize,
+    /// The median of the absolute errors.
+    pub median_abs_error: f64,
+    /// The largest of them.
+    pub max_abs_error: f64,
+}
+
 impl StudyReport {
+    /// The rows with a measurement, by their value on the first axis.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Group> {
+        let mut groups: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for row in &self.rows {
+            let value = self.axes.first().and_then(|axis| row.parameters.get(&axis.name));
+            if let (Some(value), Some(error)) = (value, row.error) {
+                groups.entry(super::table::shown(Some(value))).or_default().push(error);
+            }
+        }
+        let group = |(name, mut errors): (String, Vec<f64>)| {
+            let (median_abs_error, max_abs_error) = median_and_largest(&mut errors);
+            Group { name, rows: errors.len(), median_abs_error, max_abs_error }
+        };
+        groups.into_iter().map(group).collect()
+    }
+
     /// Puts the reports of all shards together.
     ///
     /// # Errors
@@ -213,16 +257,7 @@ impl StudyReport {
         if points.len() < self.points || errors.is_empty() {
             return;
         }
-        for error in &mut errors {
-            *error = error.abs();
-        }
-        errors.sort_by(f64::total_cmp);
-        let middle = errors.len() / 2;
-        let median_abs_error = match errors.len() % 2 {
-            0 => f64::midpoint(errors[middle - 1], errors[middle]),
-            _ => errors[middle],
-        };
-        let max_abs_error = errors[errors.len() - 1];
+        let (median_abs_error, max_abs_error) = median_and_largest(&mut errors);
         let held = self.allowed.is_none_or(|allowed| {
             median_abs_error <= allowed.median_abs_error && max_abs_error <= allowed.max_abs_error
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::report::{Row, StudyReport, Summary};
+use super::report::{Group, Row, StudyReport, Summary};
 use crate::report::{FaultFigures, RunFigures};
 
 /// The rows, one a line, and what they come to.
@@ -22,7 +22,9 @@ pub fn table(report: &StudyReport) -> String {
     for note in &report.notes {
         out += &format!("\nnote: {note}");
     }
-    out += &format!("\n{}\n", conclusion(report));
+    out.push('\n');
+    out += &by_group(report);
+    out += &format!("{}\n", conclusion(report));
     for violation in report.violations.iter().take(20) {
         out += &format!(
             "violated: {} in {}: {}\n",
@@ -113,6 +115,24 @@ fn aligned(lines: &[Vec<String>], left: usize) -> String {
     out
 }
 
+fn percent(fraction: f64) -> String {
+    format!("{:.1} %", fraction * 100.0)
+}
+
+/// One line for each value of the first axis, where something was measured: how well it agrees.
+fn by_group(report: &StudyReport) -> String {
+    let groups = report.groups();
+    if groups.len() < 2 {
+        return String::new();
+    }
+    let line = |group: Group| {
+        let Group { name, rows, median_abs_error, max_abs_error } = group;
+        let (median, largest) = (percent(median_abs_error), percent(max_abs_error));
+        format!("{name}: {rows} rows, median absolute error {median}, largest {largest}\n")
+    };
+    groups.into_iter().map(line).collect()
+}
+
 /// One line: how many rows, how well they agree, and whether that is good enough.
 fn conclusion(report: &StudyReport) -> String {
     let rows = report.rows.len();
@@ -121,7 +141,6 @@ fn conclusion(report: &StudyReport) -> String {
             report.rows.iter().map(|row| row.point).collect::<std::collections::BTreeSet<_>>();
         return format!("{rows} rows, {} of {} points", done.len(), report.points);
     };
-    let percent = |fraction: f64| format!("{:.1} %", fraction * 100.0);
     let mut out = format!(
         "{rows} rows: median absolute error {}, largest {}",
         percent(median_abs_error),

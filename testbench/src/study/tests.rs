@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::pcie_bench::{Measurement, Test, simulate};
 use super::*;
 use crate::bench;
 
@@ -22,8 +23,71 @@ fn the_simulated_haswell_agrees_with_the_measured_one() {
     assert_eq!(summary.rows, 288);
     assert!(summary.median_abs_error <= 0.03 && summary.max_abs_error <= 0.10, "{summary:?}");
     assert!(report.all_held());
+    let groups = report.groups();
+    assert_eq!(groups.len(), 6);
+    for group in groups {
+        assert!(group.median_abs_error <= 0.03 && group.max_abs_error <= 0.10, "{group:?}");
+    }
+}
+
+/// The names of the elements that are open at each place, as HTML nests them; what is wrong with that.
+fn nesting(page: &str) -> Result<usize, String> {
+    let (mut open, mut elements) = (Vec::new(), 0);
+    for part in page.split('<').skip(1) {
+        let (tag, text) = part.split_once('>').ok_or_else(|| format!("<{part} does not end"))?;
+        if text.contains('>') {
+            return Err(format!("a bare > behind <{tag}>"));
+        }
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default();
+        if tag.matches('"').count() % 2 != 0 {
+            return Err(format!("<{tag}> has an attribute that does not end"));
+        }
+        match tag.chars().next() {
+            Some('/') if open.pop() != Some(name) => return Err(format!("<{tag}> closes another")),
+            Some('/' | '!') => {}
+            _ if tag.ends_with('/') || name == "meta" => elements += 1,
+            _ => {
+                open.push(name);
+                elements += 1;
+            }
+        }
+    }
+    if open.is_empty() { Ok(elements) } else { Err(format!("{open:?} stay open")) }
+}
+
+/// Every element is closed where it was opened, and nothing is loaded from elsewhere.
+#[test]
+fn the_page_of_a_study_is_well_formed_and_needs_nothing_else() {
+    let Study::PcieBench(mut study) = Study::load(&studies("pcie-bench.toml")).unwrap() else {
+        panic!("it is a replay")
+    };
+    study.accesses.latency = 100;
+    study.accesses.bandwidth = 100;
+    study.rows.retain(|row| row.test == Test::LatCmdRead);
+    study.name = "<a> & \"b\"".to_owned();
+    let report = Study::PcieBench(study).run(Shard::WHOLE, 1, &bench::run, &mut || ()).unwrap();
     let page = html::page(&report);
-    assert!(page.contains("<svg") && !page.contains("http"), "nothing is loaded from elsewhere");
+    assert!(page.starts_with("<!DOCTYPE html>\n") && page.contains("<svg"));
+    assert!(page.contains("&lt;a&gt; &amp; &quot;b&quot;"));
+    assert!(nesting(&page).unwrap() > 100, "{page}");
+    for elsewhere in ["http", "href", "src=", "url(", "@import", "<script", "<link"] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    for wrong in ["<b><i></b></i>", "<b>", "<b", "<p class=\"x>a</p>", "<b>1 > 0</b>"] {
+        assert!(nesting(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// pcie-bench, `python/pciebench/nfpbench.py`: bytes and transactions of `BW_DMA_RW` are halved.
+#[test]
+fn writes_and_reads_by_turns_count_for_one_direction() {
+    let Study::PcieBench(study) = Study::load(&studies("pcie-bench.toml")).unwrap() else {
+        panic!("it is a replay")
+    };
+    let row = study.rows.iter().find(|row| row.test == Test::BwWrite && row.size == 2048).unwrap();
+    let shown = |test| simulate(&study, &Measurement { test, ..row.clone() }).unwrap();
+    let (writes, both) = (shown(Test::BwWrite), shown(Test::BwReadWrite));
+    assert!(both > 0.8 * writes && both < writes, "{both} of {writes} Gbit/s");
 }
 
 fn small_sweep(folder: &Path) -> Study {
