@@ -208,7 +208,8 @@ mod tests {
     #[test]
     fn two_accesses_are_three_tlps_whatever_is_left_out() {
         for layers in Layers::EVERY {
-            let sample = stream(layers, 1000).expect(layers.name());
+            let sample = stream(layers, 1000);
+            let sample = sample.unwrap_or_else(|error| panic!("{}: {error:?}", layers.name()));
             // Besides: one configuration read, and its answer.
             assert_eq!(sample.tlps, 1502, "{}", layers.name());
             assert_eq!(Layers::of_name(layers.name()), Some(layers));
