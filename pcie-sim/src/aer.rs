@@ -9,7 +9,7 @@
 //!
 //! Left out: more than one logged header, internal errors, header log overflow.
 
-use crate::config_space::ConfigSpace;
+use crate::config_space::{ConfigSpace, access};
 use crate::spec::aer::{self, Error, Signal};
 use crate::spec::pci::{command, express, header, status};
 use crate::tlp::{Tlp, codec};
@@ -76,7 +76,24 @@ struct Record<'a> {
     at: ErrorRegisters,
 }
 
+/// Adds an AER capability as every function of the bench has it; where it begins.
+pub fn put_capability(space: &mut ConfigSpace) -> u16 {
+    let at = space.extended(aer::CAP_ID, aer::CAP_VERSION, aer::BYTES);
+    space.put(at + aer::UNCORRECTABLE_SEVERITY, &aer::SEVERITY_DEFAULT.to_le_bytes());
+    space.put(at + aer::CORRECTABLE_MASK, &aer::ADVISORY_NON_FATAL.to_le_bytes());
+    let control = aer::CONTROL_ECRC_GENERATION_CAPABLE | aer::CONTROL_ECRC_CHECK_CAPABLE;
+    space.put(at + aer::CONTROL, &control.to_le_bytes());
+    space.rights(at, access::AER);
+    at
+}
+
 impl ErrorRegisters {
+    /// ECRC Check Enable.
+    #[must_use]
+    pub fn checks_ecrc(self, space: &ConfigSpace) -> bool {
+        space.dword(self.aer + aer::CONTROL) & aer::CONTROL_ECRC_CHECK != 0
+    }
+
     /// Records an error; the signal to send, if one is to be sent.
     pub fn report(
         self,

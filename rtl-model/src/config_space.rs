@@ -15,7 +15,7 @@ mod build;
 use pcie_sim::aer::{ErrorRegisters, Logged, Role};
 use pcie_sim::config_space::ConfigSpace;
 use pcie_sim::endpoint::ResetKind;
-use pcie_sim::spec::aer::{self, Error, Signal};
+use pcie_sim::spec::aer::{Error, Signal};
 use pcie_sim::spec::pci::{bar, command, express, header, msix, power, status};
 use pcie_sim::spec::virtio_pci::cap;
 use pcie_sim::time::Span;
@@ -123,8 +123,11 @@ impl CardSpace {
         role: Role,
         logged: Option<&Logged>,
     ) -> Option<Signal> {
-        let places = ErrorRegisters { express: self.at.express, aer: self.at.aer };
-        places.report(&mut self.registers, error, role, logged)
+        self.error_registers().report(&mut self.registers, error, role, logged)
+    }
+
+    fn error_registers(&self) -> ErrorRegisters {
+        ErrorRegisters { express: self.at.express, aer: self.at.aer }
     }
 
     /// A request of the card's was answered with an error: the bits that PCI has had for it all along.
@@ -203,7 +206,7 @@ impl CardSpace {
 
     /// ECRC Check Enable.
     pub(crate) fn checks_ecrc(&self) -> bool {
-        self.registers.dword(self.at.aer + aer::CONTROL) & aer::CONTROL_ECRC_CHECK != 0
+        self.error_registers().checks_ecrc(&self.registers)
     }
 
     fn tag_bits(&self) -> TagBits {

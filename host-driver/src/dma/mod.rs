@@ -392,6 +392,26 @@ pub(crate) fn zeroed_pages(
     Ok(start)
 }
 
+/// Coherent memory in RAM that the card reaches by a mapping, which `map` makes; without it nothing stays.
+fn mapped_coherent(
+    host: &mut dyn Host,
+    pages: &crate::pages::Pages,
+    len_bytes: u64,
+    place: Place,
+    map: impl FnOnce(&mut dyn Host, &MapRequest) -> Result<BusAddr, DmaError>,
+) -> Result<Coherent, DmaError> {
+    let start = zeroed_pages(host, pages, len_bytes)?;
+    let request =
+        MapRequest { buffer: start, len_bytes, direction: Direction::Bidirectional, place };
+    match map(host, &request) {
+        Ok(bus) => Ok(Coherent { cpu: CpuView::Ram(start), bus, len_bytes }),
+        Err(error) => {
+            pages.free(start, len_bytes)?;
+            Err(error)
+        }
+    }
+}
+
 /// Fills whole pages with zeroes.
 pub(crate) fn zero(host: &mut dyn Host, start: PhysAddr, len_bytes: u64) {
     const ZEROES: [u8; 4096] = [0; 4096];

@@ -21,7 +21,7 @@ use super::costs::BackEndCosts;
 use super::iommu::iova::IovaSpace;
 use super::{
     Coherent, CpuView, Direction, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place,
-    zeroed_pages,
+    mapped_coherent, zeroed_pages,
 };
 use crate::pages::{PAGE_BYTES, Pages};
 
@@ -303,16 +303,8 @@ impl DmaApi for Tce {
         len_bytes: u64,
         place: Place,
     ) -> Result<Coherent, DmaError> {
-        let start = zeroed_pages(host, &self.pages, len_bytes)?;
-        let request =
-            MapRequest { buffer: start, len_bytes, direction: Direction::Bidirectional, place };
-        match self.insert(host, &request) {
-            Ok(bus) => Ok(Coherent { cpu: CpuView::Ram(start), bus, len_bytes }),
-            Err(error) => {
-                self.pages.free(start, len_bytes)?;
-                Err(error)
-            }
-        }
+        let pages = self.pages.clone();
+        mapped_coherent(host, &pages, len_bytes, place, |host, request| self.insert(host, request))
     }
 
     fn free_coherent(&mut self, host: &mut dyn Host, memory: Coherent) -> Result<(), DmaError> {

@@ -11,14 +11,13 @@ use pcie_sim::host::{Host, Vector, Width};
 use pcie_sim::spec::virtio_mmio::{
     CONFIG, MAGIC, MmioReg, NO_DEVICE, NO_REGION, SLOT_BYTES, VERSION, interrupt,
 };
-use pcie_sim::time::Span;
 
-use super::{ActiveQueue, ConfigWidth, GONE, QueueSetup, SharedMemory, Transport, TransportError};
+use super::{
+    ActiveQueue, ConfigWidth, QueueSetup, SharedMemory, Transport, TransportError, await_reset,
+};
 use crate::irq::Cause;
 use crate::virtqueue::notify::Doorbell;
 
-/// How long a reset may take; assumed, as on PCI.
-const RESET_PATIENCE: Span = Span::from_ms(100);
 /// Shared memory regions that are looked for.
 const REGIONS: u8 = 4;
 
@@ -126,17 +125,7 @@ impl Transport for MmioTransport {
 
     fn reset(&mut self, host: &mut dyn Host) -> Result<(), TransportError> {
         self.write(host, MmioReg::Status, 0);
-        let deadline = host.now() + RESET_PATIENCE;
-        loop {
-            match self.status(host) {
-                0 => return Ok(()),
-                GONE => return Err(TransportError::Gone),
-                status if host.now() >= deadline => {
-                    return Err(TransportError::ResetTimeout { status });
-                }
-                _ => host.spend(Span::from_us(1)),
-            }
-        }
+        await_reset(host, |host| self.status(host))
     }
 
     fn max_queue_size(&mut self, host: &mut dyn Host, index: u16) -> u16 {

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use pcie_sim::address::{Bdf, PhysAddr};
 use pcie_sim::host::{Host, Vector};
+use pcie_sim::time::Span;
 
 use crate::irq::Cause;
 use crate::virtqueue::AreaAddresses;
@@ -15,6 +16,8 @@ use crate::virtqueue::notify::Doorbell;
 /// `device_status` of a device that was taken out: all ones, which no device that is there
 /// shows, since bit 5 is reserved.
 pub const GONE: u8 = 0xff;
+/// How long a reset may take. The specification has no bound; this one is assumed.
+const RESET_PATIENCE: Span = Span::from_ms(100);
 
 /// Why a device's registers do not do what they should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -262,4 +265,22 @@ pub fn read_consistent<T>(
         }
     }
     Err(TransportError::UnstableConfig)
+}
+
+/// Waits until the device status reads 0 after 0 was written to it (RST-DRV-01).
+fn await_reset(
+    host: &mut dyn Host,
+    mut status: impl FnMut(&mut dyn Host) -> u8,
+) -> Result<(), TransportError> {
+    let deadline = host.now() + RESET_PATIENCE;
+    loop {
+        match status(host) {
+            0 => return Ok(()),
+            GONE => return Err(TransportError::Gone),
+            status if host.now() >= deadline => {
+                return Err(TransportError::ResetTimeout { status });
+            }
+            _ => host.spend(Span::from_us(1)),
+        }
+    }
 }

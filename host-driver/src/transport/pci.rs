@@ -10,16 +10,14 @@ use pcie_sim::spec::pci::{command, header};
 use pcie_sim::spec::virtio_pci::{
     COMMON_CFG_BYTES, CommonReg, DEVICE_ID_BASE, NO_VECTOR, VENDOR_ID, bounce, cap, cfg_type,
 };
-use pcie_sim::time::Span;
 
 use super::{
-    ActiveQueue, ConfigWidth, Event, GONE, QueueSetup, SharedMemory, Transport, TransportError,
+    ActiveQueue, ConfigWidth, Event, QueueSetup, SharedMemory, Transport, TransportError,
+    await_reset,
 };
 use crate::pci::{Function, Msix};
 use crate::virtqueue::notify::Doorbell;
 
-/// How long a reset may take. The specification has no bound; this one is assumed.
-const RESET_PATIENCE: Span = Span::from_ms(100);
 /// Modern device ids: this many from [`DEVICE_ID_BASE`].
 const DEVICE_IDS: u16 = 0x40;
 /// Bytes of the common configuration up to and with `queue_device`, which every device has.
@@ -230,17 +228,7 @@ impl Transport for PciTransport {
 
     fn reset(&mut self, host: &mut dyn Host) -> Result<(), TransportError> {
         self.write(host, CommonReg::DeviceStatus, 0);
-        let deadline = host.now() + RESET_PATIENCE;
-        loop {
-            match self.status(host) {
-                0 => break,
-                GONE => return Err(TransportError::Gone),
-                status if host.now() >= deadline => {
-                    return Err(TransportError::ResetTimeout { status });
-                }
-                _ => host.spend(Span::from_us(1)),
-            }
-        }
+        await_reset(host, |host| self.status(host))?;
         self.vectors_used = 0;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::dllp::Dllp;
 use super::faults::LinkFault;
 use crate::endpoint::{Direction, Sighting, Tap};
+use crate::spec::aer::Error;
 use crate::time::Instant;
 use crate::tlp::FlowClass;
 
@@ -37,6 +38,23 @@ pub enum LinkError {
     Retrained,
     /// The link is gone (Surprise Down).
     SurpriseDown,
+}
+
+impl LinkError {
+    /// The error that registers record for it; `None` when nothing is wrong any more.
+    #[must_use]
+    pub const fn recorded(self) -> Option<Error> {
+        match self {
+            Self::BadTlp => Some(Error::BadTlp),
+            Self::BadDllp => Some(Error::BadDllp),
+            Self::ReplayTimeout => Some(Error::ReplayTimeout),
+            Self::ReplayRollover => Some(Error::ReplayRollover),
+            Self::ReceiverOverflow(_) => Some(Error::ReceiverOverflow),
+            Self::FlowControl(_) => Some(Error::FlowControlProtocol),
+            Self::SurpriseDown => Some(Error::SurpriseDown),
+            Self::Retrained => None,
+        }
+    }
 }
 
 /// An entry of the link's log.

@@ -106,17 +106,9 @@ impl<T: Tap> Machine<T> {
     }
 }
 
-/// What the registers call it; `None` when nothing is wrong any more, or nothing is for this end to tell.
+/// What the end that found it has to record, if anything.
 fn error_of(event: &LinkEvent) -> Option<Error> {
-    match event.error {
-        LinkError::BadTlp => Some(Error::BadTlp),
-        LinkError::BadDllp => Some(Error::BadDllp),
-        LinkError::ReplayTimeout => Some(Error::ReplayTimeout),
-        LinkError::ReplayRollover => Some(Error::ReplayRollover),
-        LinkError::ReceiverOverflow(_) => Some(Error::ReceiverOverflow),
-        LinkError::FlowControl(_) => Some(Error::FlowControlProtocol),
-        LinkError::Retrained => None,
-        // Surprise Down is an error of the port above the link. PCIe 5.0 §3.2.1.
-        LinkError::SurpriseDown => (event.side == Side::Root).then_some(Error::SurpriseDown),
-    }
+    // Surprise Down is an error of the port above the link. PCIe 5.0 §3.2.1.
+    let told = event.error != LinkError::SurpriseDown || event.side == Side::Root;
+    event.error.recorded().filter(|_| told)
 }

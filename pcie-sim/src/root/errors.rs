@@ -43,7 +43,7 @@ impl RootPort {
     /// ECRC Check Enable.
     #[must_use]
     pub fn checks_ecrc(&self) -> bool {
-        self.space.dword(self.errors.aer + aer::CONTROL) & aer::CONTROL_ECRC_CHECK != 0
+        self.errors.checks_ecrc(&self.space)
     }
 
     /// A request that went down was answered, and how.

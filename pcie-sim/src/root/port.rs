@@ -4,11 +4,11 @@
 //! Not modelled: hot-plug and power management events of the port.
 
 use crate::address::PhysAddr;
-use crate::aer::ErrorRegisters;
+use crate::aer::{self, ErrorRegisters};
 use crate::config_space::access::{self, Access, Row};
 use crate::config_space::{BYTES, ConfigSpace};
 use crate::link::LinkTiming;
-use crate::spec::aer;
+use crate::spec::aer as registers;
 use crate::spec::pci::{bridge, cap_id, command, express, header, msi, status};
 
 /// What software may do with a bridge's header. PCIe 5.0 §7.5.1.3, "Type 1 Configuration Space Header".
@@ -43,9 +43,9 @@ const MSI: &[Row] = &[
 
 /// What only a root port's AER capability has.
 const ROOT_ERRORS: &[Row] = &[
-    (aer::ROOT_COMMAND, aer::ROOT_COMMAND_ALL, Access::Rw),
-    (aer::ROOT_STATUS, aer::ROOT_STATUS_ALL, Access::Rw1cs),
-    (aer::ERROR_SOURCE, u32::MAX, Access::Ros),
+    (registers::ROOT_COMMAND, registers::ROOT_COMMAND_ALL, Access::Rw),
+    (registers::ROOT_STATUS, registers::ROOT_STATUS_ALL, Access::Rw1cs),
+    (registers::ERROR_SOURCE, u32::MAX, Access::Ros),
 ];
 
 /// A root port.
@@ -91,7 +91,8 @@ impl RootPort {
         let msi = space.capability(cap_id::MSI, msi::BYTES);
         space.put(msi + msi::CONTROL, &msi::CONTROL_64_BIT.to_le_bytes());
         space.rights(msi, MSI);
-        let aer = put_aer(&mut space);
+        let aer = aer::put_capability(&mut space);
+        space.rights(aer, ROOT_ERRORS);
         space.built();
         Self { space, errors: ErrorRegisters { express, aer }, msi, fixed: None }
     }
@@ -188,18 +189,6 @@ fn put_express(space: &mut ConfigSpace, timing: &LinkTiming, rcb_bytes: u16) -> 
     space.put(at + express::LINK_CONTROL_2, &[generation]);
     space.rights(at, access::EXPRESS);
     space.rights(at, &[(express::ROOT_CONTROL, express::ROOT_CONTROL_ERRORS as u32, Access::Rw)]);
-    at
-}
-
-/// The AER capability with a root port's own registers, where it begins.
-fn put_aer(space: &mut ConfigSpace) -> u16 {
-    let at = space.extended(aer::CAP_ID, aer::CAP_VERSION, aer::BYTES);
-    space.put(at + aer::UNCORRECTABLE_SEVERITY, &aer::SEVERITY_DEFAULT.to_le_bytes());
-    space.put(at + aer::CORRECTABLE_MASK, &aer::ADVISORY_NON_FATAL.to_le_bytes());
-    let control = aer::CONTROL_ECRC_GENERATION_CAPABLE | aer::CONTROL_ECRC_CHECK_CAPABLE;
-    space.put(at + aer::CONTROL, &control.to_le_bytes());
-    space.rights(at, access::AER);
-    space.rights(at, ROOT_ERRORS);
     at
 }
 

@@ -9,12 +9,13 @@
 //! of them. The last 8 of PCI Express are the second set of slot registers, which an endpoint has no use
 //! for and reads as zeroes; where room is short the capability ends before them.
 
+use pcie_sim::aer;
 use pcie_sim::config_space::{ConfigSpace, access};
+use pcie_sim::spec::pci;
 use pcie_sim::spec::pci::{bar, cap_id, express, extended, header, msix, power, status};
 use pcie_sim::spec::virtio_pci::{
     CAP_VENDOR, COMMON_CFG_BYTES, DEVICE_ID_BASE, VENDOR_ID, bounce, cap, cfg_type,
 };
-use pcie_sim::spec::{aer, pci};
 
 use super::{CardSpace, Identity, PAYLOAD_SUPPORTED, Places};
 use crate::config::CardConfig;
@@ -42,7 +43,7 @@ pub(super) fn build(config: &CardConfig, identity: &Identity) -> CardSpace {
     builder.virtio(identity);
     builder.region(config);
     builder.power(config.no_soft_reset);
-    builder.aer();
+    builder.at.aer = aer::put_capability(&mut builder.space);
     builder.serial_number(config.serial_number);
     builder.space.built();
     CardSpace { registers: builder.space, at: builder.at }
@@ -199,16 +200,6 @@ impl Builder {
             self.put(at + power::CONTROL, &power::CONTROL_NO_SOFT_RESET.to_le_bytes());
         }
         self.space.rights(at, access::POWER);
-    }
-
-    fn aer(&mut self) {
-        let at = self.space.extended(aer::CAP_ID, aer::CAP_VERSION, aer::BYTES);
-        self.at.aer = at;
-        self.put(at + aer::UNCORRECTABLE_SEVERITY, &aer::SEVERITY_DEFAULT.to_le_bytes());
-        self.put(at + aer::CORRECTABLE_MASK, &aer::ADVISORY_NON_FATAL.to_le_bytes());
-        let control = aer::CONTROL_ECRC_GENERATION_CAPABLE | aer::CONTROL_ECRC_CHECK_CAPABLE;
-        self.put(at + aer::CONTROL, &control.to_le_bytes());
-        self.space.rights(at, access::AER);
     }
 
     fn serial_number(&mut self, number: u64) {

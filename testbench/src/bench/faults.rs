@@ -13,6 +13,7 @@ use pcie_sim::address::Bdf;
 use pcie_sim::fault::{Mishaps, Plan, Strike};
 use pcie_sim::link::aside::{LinkError, LinkEvent, Side};
 use pcie_sim::machine::{Machine, ROOT_PORT};
+use pcie_sim::spec::aer::Error;
 use pcie_sim::time::Instant;
 
 use super::watch::Watch;
@@ -150,17 +151,11 @@ impl Trouble {
     }
 }
 
-/// What the registers call what one end of the link has found.
+/// What reports call what one end of the link has found.
 pub(super) fn name(event: &LinkEvent) -> &'static str {
     match event.error {
-        LinkError::BadTlp => "Bad TLP",
-        LinkError::BadDllp => "Bad DLLP",
-        LinkError::ReplayTimeout => "Replay Timer Timeout",
-        LinkError::ReplayRollover => "REPLAY_NUM Rollover",
-        LinkError::ReceiverOverflow(_) => "Receiver Overflow",
-        LinkError::FlowControl(_) => "Flow Control Protocol Error",
-        LinkError::Retrained => RETRAINED,
         LinkError::SurpriseDown => "Surprise Down",
+        error => error.recorded().map_or(RETRAINED, Error::name),
     }
 }
 
@@ -168,7 +163,6 @@ pub(super) fn name(event: &LinkEvent) -> &'static str {
 mod tests {
     use pcie_sim::endpoint::Direction;
     use pcie_sim::fault::FaultKind;
-    use pcie_sim::spec::aer::Error;
     use pcie_sim::time::Span;
 
     use super::*;
