@@ -16,6 +16,7 @@
 //! | `dma` | what waits to leave, tags, order |
 //! | `device` | disk, network interface |
 //! | [`exerciser`] | another card: DMA and nothing else, to measure a host with |
+//! | [`pins`] | the ports of a design in a simulator, and adapters to them |
 //! | [`malice`] | what a card does that may not be done |
 //!
 //! Left out: packed rings, queue reset, several queue pairs, INTx messages, power management events.
@@ -31,6 +32,7 @@ pub mod malice;
 mod memory;
 pub mod mmio;
 mod msix;
+pub mod pins;
 mod registers;
 mod ring;
 pub mod timing;
