@@ -19,6 +19,9 @@ use crate::spec::aer::Error;
 use crate::time::Instant;
 use crate::tlp::{FlowClass, Tlp};
 
+/// Data credits of the largest TLP there can be: 4 KiB.
+const LARGEST_DATA_CREDITS: u32 = 256;
+
 /// A card's end of the link, as the card sees it during one [`Endpoint::advance`].
 pub trait Port {
     /// The next TLP in the receive buffer. Taking it returns its flow control credits.
@@ -30,6 +33,31 @@ pub trait Port {
 
     /// Hands a TLP to the transmitter. One that [`Port::can_send`] would refuse waits for credits.
     fn send(&mut self, tlp: Tlp);
+
+    /// As [`Port::receive`], for a card that still has to move the TLP into itself: its credits stay with
+    /// it until [`Port::give_back`]. A port that does not tell the two apart returns them at once.
+    fn take(&mut self) -> Option<Tlp> {
+        self.receive()
+    }
+
+    /// Returns the credits of a TLP that [`Port::take`] has given.
+    fn give_back(&mut self, class: FlowClass, data_credits: u32) {
+        let _ = (class, data_credits);
+    }
+
+    /// What a card that does its own accounting may send of a class: the credits left, less those that TLPs
+    /// in the transmitter are going to take. A port that does not count them has none at all or no end of
+    /// them.
+    fn credits(&self, class: FlowClass) -> Credits {
+        let any = self.can_send(class, LARGEST_DATA_CREDITS);
+        if any { Credits::INFINITE } else { Credits::NONE }
+    }
+
+    /// Whether the transmitter takes another TLP, be there credits for it or not.
+    fn has_room(&self) -> bool {
+        let classes = [FlowClass::Posted, FlowClass::NonPosted, FlowClass::Completion];
+        classes.into_iter().any(|class| self.can_send(class, 0))
+    }
 }
 
 /// What is put back, and what is left alone.

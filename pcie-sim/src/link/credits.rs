@@ -18,6 +18,9 @@ impl Credits {
     /// port that does not forward between ports, must advertise for completions. On the wire: zero.
     pub const INFINITE: Self = Self { headers: u32::MAX, data: u32::MAX };
 
+    /// None left.
+    pub const NONE: Self = Self { headers: 0, data: 0 };
+
     /// Whether these never run out.
     #[must_use]
     pub const fn is_infinite(&self) -> bool {

@@ -7,6 +7,7 @@
 
 use std::fmt::Debug;
 
+use super::credits::Credits;
 use super::dllp::Dllp;
 use crate::endpoint::{Direction, Endpoint, Port};
 use crate::spec::aer::Error;
@@ -138,6 +139,22 @@ impl Port for RedirectPort<'_> {
 
     fn can_send(&self, class: FlowClass, data_credits: u32) -> bool {
         self.port.can_send(class, data_credits)
+    }
+
+    fn take(&mut self) -> Option<Tlp> {
+        self.port.take()
+    }
+
+    fn give_back(&mut self, class: FlowClass, data_credits: u32) {
+        self.port.give_back(class, data_credits);
+    }
+
+    fn credits(&self, class: FlowClass) -> Credits {
+        self.port.credits(class)
+    }
+
+    fn has_room(&self) -> bool {
+        self.port.has_room()
     }
 
     fn send(&mut self, tlp: Tlp) {

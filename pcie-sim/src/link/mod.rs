@@ -27,7 +27,7 @@ use std::cell::Cell;
 
 use self::aside::{Aside, LinkError, LinkEvent, Side};
 use self::careful::Careful;
-use self::credits::ReceiverBuffers;
+use self::credits::{Credits, ReceiverBuffers};
 use self::dllp::DLLP_WIRE_BYTES;
 use self::faults::{LinkFault, Upset};
 use self::lane::Lane;
@@ -503,6 +503,38 @@ impl Port for CardPort<'_> {
 
     fn send(&mut self, tlp: Tlp) {
         self.link.hand_over(self.now, Direction::Upstream, tlp);
+    }
+
+    #[inline]
+    fn take(&mut self) -> Option<Tlp> {
+        if !self.link.has_landed(Direction::Downstream) {
+            return None;
+        }
+        self.link.down.row.take().map(|flight| flight.tlp)
+    }
+
+    fn give_back(&mut self, class: FlowClass, data_credits: u32) {
+        let Link { down, pace, .. } = &mut *self.link;
+        down.receiver.free(self.now, class, data_credits, pace);
+    }
+
+    #[inline]
+    fn credits(&self, class: FlowClass) -> Credits {
+        if !self.link.is_up {
+            return Credits::NONE;
+        }
+        let Credits { headers, data } = self.link.up.credits().of(class);
+        let waiting = self.link.up.row.claims(class);
+        // What is infinite stays so.
+        let left = |all: u32, claimed: u32| {
+            if all == u32::MAX { all } else { all.saturating_sub(claimed) }
+        };
+        Credits { headers: left(headers, waiting.headers), data: left(data, waiting.data) }
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.link.is_up && self.link.up.row.queued() < TRANSMIT_ROOM
     }
 }
 

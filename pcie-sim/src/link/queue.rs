@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 
+use super::credits::Credits;
 use super::ordering::{Facts, Pass};
 use super::timing::FRAMING_BYTES;
 use crate::host::seed::Sequence;
@@ -89,6 +90,19 @@ impl Row {
     #[inline(always)]
     pub(super) fn queued(&self) -> usize {
         self.row.len() - self.sent
+    }
+
+    /// The credits that those of a class take which wait.
+    #[inline]
+    pub(super) fn claims(&self, class: FlowClass) -> Credits {
+        if self.waiting[class as usize] == 0 {
+            return Credits::NONE;
+        }
+        let of_class = self.row.range(self.sent..).filter(|flight| flight.class == class);
+        of_class.fold(Credits::NONE, |sum, flight| Credits {
+            headers: sum.headers + 1,
+            data: sum.data.saturating_add(flight.data_credits),
+        })
     }
 
     /// Whether there is one in the receive buffer.

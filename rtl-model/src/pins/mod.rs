@@ -12,6 +12,14 @@
 //! so that an adapter behaves like one more flip-flop of the design's own clock, and whether it is driven
 //! by Verilator's C++ or by a VPI callback makes no difference to it.
 
+pub mod card;
+pub mod finding;
+pub mod tlp_stream;
+
+pub use card::{Clocked, PinCard};
+pub use finding::{Findings, PinFinding};
+pub use tlp_stream::TlpStream;
+
 /// One port of a design.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortId(pub u32);
@@ -67,4 +75,26 @@ pub trait Pins {
 
     /// Writes a port of any width from as many words as it has.
     fn write_wide(&mut self, port: PortId, words: &[u32]);
+}
+
+impl<P: Pins + ?Sized> Pins for Box<P> {
+    fn ports(&self) -> &[PortInfo] {
+        (**self).ports()
+    }
+
+    fn read(&mut self, port: PortId) -> (u32, Known) {
+        (**self).read(port)
+    }
+
+    fn write(&mut self, port: PortId, value: u32) {
+        (**self).write(port, value);
+    }
+
+    fn read_wide(&mut self, port: PortId, words: &mut [u32]) -> Known {
+        (**self).read_wide(port, words)
+    }
+
+    fn write_wide(&mut self, port: PortId, words: &[u32]) {
+        (**self).write_wide(port, words);
+    }
 }
