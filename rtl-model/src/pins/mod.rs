@@ -14,6 +14,7 @@
 
 pub mod card;
 pub mod finding;
+pub mod pinned;
 pub mod tlp_stream;
 
 pub use card::{Clocked, PinCard};
