@@ -101,6 +101,52 @@ fn a_write_passes_a_read_that_has_no_credits() {
     assert_eq!(order, [FlowClass::NonPosted, FlowClass::Posted, FlowClass::NonPosted]);
 }
 
+/// PCIe 5.0 §2.6.1: credits return when a TLP leaves the buffer, not when somebody looks at it.
+#[test]
+fn a_tlp_that_was_taken_keeps_its_credits_until_they_are_given_back() {
+    let mut config = LinkConfig::default();
+    config.card_buffers.posted = Credits { headers: 1, data: 4 };
+    let mut link = Link::new(&config);
+    let mut log = Log::default();
+    link.submit(Direction::Downstream, write(0, 64));
+    link.submit(Direction::Downstream, write(64, 64));
+    let pumped = link.pump(Direction::Downstream, Instant::ZERO, &mut log);
+    let arrives = pumped.arrives.expect("it is on its way");
+    link.land(Direction::Downstream, arrives);
+    assert_eq!(link.card_port(arrives).take(), Some(write(0, 64)));
+    let later = arrives + Span::from_us(50);
+    assert!(link.pump(Direction::Downstream, later, &mut log).arrives.is_none());
+    assert_eq!(link.credits(Direction::Downstream).posted, Credits::NONE);
+    link.card_port(later).give_back(FlowClass::Posted, 4);
+    let again = link.pump(Direction::Downstream, later, &mut log).again.expect("an update comes");
+    assert!(link.pump(Direction::Downstream, again, &mut log).arrives.is_some());
+}
+
+/// A card that does its own accounting sees what it has sent as spent, before it has left.
+#[test]
+fn the_credits_that_a_card_is_shown_are_less_those_of_tlps_that_wait() {
+    let mut config = LinkConfig::default();
+    config.root_buffers.posted = Credits { headers: 8, data: 20 };
+    config.root_buffers.non_posted = Credits { headers: 1, data: 0 };
+    let mut link = Link::new(&config);
+    let shown = |link: &mut Link| {
+        let port = link.card_port(Instant::ZERO);
+        (port.credits(FlowClass::Posted), port.credits(FlowClass::Completion), port.has_room())
+    };
+    let posted = |headers, data| Credits { headers, data };
+    assert_eq!(shown(&mut link), (posted(8, 20), Credits::INFINITE, true));
+    for tlp in [write(0, 64), read(1), write(64, 40), read(2)] {
+        link.card_port(Instant::ZERO).send(tlp);
+    }
+    assert_eq!(shown(&mut link), (posted(6, 13), Credits::INFINITE, false));
+    let non_posted = link.card_port(Instant::ZERO).credits(FlowClass::NonPosted);
+    assert_eq!(non_posted, Credits::NONE, "more wait than may go");
+    link.pump(Direction::Upstream, Instant::ZERO, &mut Log::default());
+    assert_eq!(shown(&mut link), (posted(6, 13), Credits::INFINITE, true), "one has left");
+    link.surprise_down(Instant::ZERO);
+    assert_eq!(shown(&mut link), (Credits::NONE, Credits::NONE, false));
+}
+
 proptest! {
     /// PCIe 5.0 §2.6.1: credits are neither made nor lost, and nothing sent is dropped.
     #[test]

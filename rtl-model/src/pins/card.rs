@@ -26,7 +26,7 @@ pub trait Clocked: Pins {
     /// The clock rises at `at`: registers take what stood on the inputs until now.
     fn rise(&mut self, at: Instant);
 
-    /// The clock falls at `at`: the outputs show what follows from the registers and from the inputs as they
+    /// The clock falls at `at`, or is low as the bench is switched on: the outputs show what follows from the registers and from the inputs as they
     /// were written since the rise.
     fn fall(&mut self, at: Instant);
 }
@@ -123,7 +123,7 @@ impl<S: Clocked> PinCard<S> {
     /// What [`TlpStream::bind`] says; a reset port that is missing or has more than one bit; a clock or
     /// a reset that cannot be.
     pub fn new(
-        mut design: S,
+        design: S,
         name: &dyn Fn(&Signal) -> Option<String>,
         config: &PinCardConfig,
     ) -> Result<Self, PinCardError> {
@@ -132,7 +132,6 @@ impl<S: Clocked> PinCard<S> {
         }
         let reset = config.reset.as_ref().map(|reset| reset_pin(&design, reset)).transpose()?;
         let stream = TlpStream::bind(&design, name, config.stalls)?;
-        design.fall(Instant::ZERO);
         let mut card = Self {
             design,
             stream,
@@ -143,6 +142,7 @@ impl<S: Clocked> PinCard<S> {
             edges: 0,
         };
         card.begin_reset();
+        card.design.fall(Instant::ZERO);
         Ok(card)
     }
 

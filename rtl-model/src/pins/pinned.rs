@@ -10,26 +10,28 @@
 //!
 //! Left out: resets other than the link's, X and Z.
 
+mod behind;
+mod layout;
+
 use std::collections::VecDeque;
 
-use pcie_sim::endpoint::{Endpoint, Port};
+use pcie_sim::endpoint::Endpoint;
 use pcie_sim::host::seed::Sequence;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::codec::{emit, parse};
 use pcie_sim::tlp::{FlowClass, Tlp};
 
+use self::behind::Behind;
+use self::layout::{
+    CREDITS, RESET, RX_DATA, RX_EOP, RX_KEEP, RX_NP_OK, RX_READY, RX_SOP, RX_VALID, TX_DATA,
+    TX_EOP, TX_KEEP, TX_READY, TX_SOP, TX_VALID, Words, is_non_posted, width,
+};
 use super::card::Clocked;
-use super::tlp_stream::{BEAT_BITS_MAX, SIGNALS, Signal, Stalls, Width, reference_name};
+use super::tlp_stream::{SIGNALS, Signal, Stalls, reference_name};
 use super::{Known, Pins, PortDirection, PortId, PortInfo};
 
 /// Complaints that are kept.
 const COMPLAINTS_MAX: usize = 16;
-/// Place of the reset, active low, behind the signals of the interface.
-const RESET: usize = SIGNALS.len();
-/// TLPs that wait to leave.
-const OUTBOX: usize = 2;
-
-type Words = [u32; BEAT_BITS_MAX as usize / 32];
 
 /// What a design of this kind looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,43 +66,6 @@ pub struct Pinned<E> {
     waited: Option<[Words; 4]>,
     complaints: Vec<String>,
 }
-
-/// Place of a signal in [`SIGNALS`]; behind it when there is none of this name.
-const fn place(name: &str) -> usize {
-    let mut at = 0;
-    while at < SIGNALS.len() && !same(SIGNALS[at].name.as_bytes(), name.as_bytes()) {
-        at += 1;
-    }
-    at
-}
-
-const fn same(one: &[u8], other: &[u8]) -> bool {
-    let mut at = 0;
-    while at < one.len() && at < other.len() && one[at] == other[at] {
-        at += 1;
-    }
-    at == one.len() && at == other.len()
-}
-
-const RX_VALID: usize = place("rx_valid");
-const RX_READY: usize = place("rx_ready");
-const RX_SOP: usize = place("rx_sop");
-const RX_EOP: usize = place("rx_eop");
-const RX_DATA: usize = place("rx_data");
-const RX_KEEP: usize = place("rx_keep");
-const RX_NP_OK: usize = place("rx_np_ok");
-const TX_VALID: usize = place("tx_valid");
-const TX_READY: usize = place("tx_ready");
-const TX_SOP: usize = place("tx_sop");
-const TX_EOP: usize = place("tx_eop");
-const TX_DATA: usize = place("tx_data");
-const TX_KEEP: usize = place("tx_keep");
-/// Headers and data of each class, in the order of [`FlowClass`].
-const CREDITS: [(usize, usize); 3] = [
-    (place("tx_credit_ph"), place("tx_credit_pd")),
-    (place("tx_credit_nph"), place("tx_credit_npd")),
-    (place("tx_credit_cplh"), place("tx_credit_cpld")),
-];
 
 impl<E: Endpoint> Pinned<E> {
     /// Puts `endpoint` behind pins, which are named as those of the reference RTL; the reset is `rst_ni`.
@@ -342,54 +307,6 @@ impl<E: Endpoint> Pinned<E> {
             value if value == all_ones || !self.has(signal) => u32::MAX.into(),
             value => value.into(),
         }
-    }
-}
-
-/// Bits of a signal in such a design.
-fn width(signal: &Signal, beat_bits: u32) -> u32 {
-    match signal.width {
-        Width::One => 1,
-        Width::Beat => beat_bits,
-        Width::BytesOfBeat => beat_bits / 8,
-        Width::Count if signal.name.ends_with('d') => 12,
-        Width::Count => 8,
-    }
-}
-
-/// By Fmt and Type. PCIe 5.0 §2.2.1, table "Fmt[2:0] and Type[4:0] Field Encodings".
-fn is_non_posted(first: u8) -> bool {
-    match first {
-        // Reads of memory and I/O, configuration requests, writes in I/O space, atomic requests.
-        0x00 | 0x20 | 0x02 | 0x42 | 0x04 | 0x44 | 0x05 | 0x45 => true,
-        0x4c..=0x4e | 0x6c..=0x6e => true,
-        _ => false,
-    }
-}
-
-/// The model's side of the pins.
-struct Behind<'a> {
-    inbox: &'a mut VecDeque<Tlp>,
-    outbox: &'a mut VecDeque<Tlp>,
-    left: [Option<(i64, i64)>; 3],
-}
-
-impl Port for Behind<'_> {
-    fn receive(&mut self) -> Option<Tlp> {
-        self.inbox.pop_front()
-    }
-
-    fn can_send(&self, class: FlowClass, data_credits: u32) -> bool {
-        let credits = self.left[class as usize];
-        let enough = credits.is_none_or(|(heads, data)| heads >= 1 && data >= data_credits.into());
-        enough && self.outbox.len() < OUTBOX
-    }
-
-    fn send(&mut self, tlp: Tlp) {
-        if let Some((heads, data)) = &mut self.left[tlp.flow_class() as usize] {
-            *heads -= 1;
-            *data -= i64::from(tlp.data_credits());
-        }
-        self.outbox.push_back(tlp);
     }
 }
 

@@ -17,6 +17,7 @@ mod input;
 mod long;
 mod needs_reset;
 mod payload;
+mod pins;
 mod report;
 mod resets;
 mod trace;
