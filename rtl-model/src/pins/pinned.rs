@@ -89,7 +89,8 @@ impl<E: Endpoint> Pinned<E> {
             has: std::array::from_fn(|at| !absent(&SIGNALS[at])),
             lots: Sequence::new(config.stalls.seed),
             config,
-            in_reset: false,
+            // As it is switched on a model is fresh, and owes nobody the pause of a reset.
+            in_reset: true,
             incoming: Vec::new(),
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),

@@ -4,6 +4,7 @@ mod binding;
 mod card;
 mod findings;
 mod link;
+mod machine;
 mod passage;
 mod scripted;
 mod tlps;
