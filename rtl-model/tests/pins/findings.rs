@@ -135,7 +135,7 @@ fn a_tlp_that_begins_without_credits_is_found_and_left_to_the_link() {
         let last = beats(&write).len() as u64 - 1;
         let expected = (last, PinFinding::NoCredits { class: FlowClass::Posted, data: 4, had });
         assert_eq!(found, if enough { vec![] } else { vec![expected] });
-        assert_eq!(link.up, [write.clone()]);
+        assert_eq!(link.up, std::slice::from_ref(&write));
     }
 }
 
