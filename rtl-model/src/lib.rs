@@ -17,6 +17,8 @@
 //! | `device` | disk, network interface |
 //! | [`exerciser`] | another card: DMA and nothing else, to measure a host with |
 //! | [`pins`] | the ports of a design in a simulator, and adapters to them |
+//! | [`verilated`] | a design in SystemVerilog: built by Verilator from a manifest, loaded |
+//! | [`source`] | a text of the user's, and what is wrong in it |
 //! | [`malice`] | what a card does that may not be done |
 //!
 //! Left out: packed rings, queue reset, several queue pairs, INTx messages, power management events.
@@ -35,7 +37,9 @@ mod msix;
 pub mod pins;
 mod registers;
 mod ring;
+pub mod source;
 pub mod timing;
+pub mod verilated;
 
 pub use card::{Card, CardCounters};
 pub use config::{

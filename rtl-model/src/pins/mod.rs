@@ -34,6 +34,17 @@ pub enum PortDirection {
     Output,
 }
 
+impl PortDirection {
+    /// The other one.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Input => Self::Output,
+            Self::Output => Self::Input,
+        }
+    }
+}
+
 /// What a simulator says about a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortInfo {

@@ -11,7 +11,7 @@ mod check;
 pub mod config;
 pub mod fault;
 pub mod file;
-pub mod source;
+pub use rtl_model::source;
 
 use std::path::{Path, PathBuf};
 

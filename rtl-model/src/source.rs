@@ -1,5 +1,7 @@
 //! A TOML text and where it came from, so that a complaint can say file, line and key.
 
+mod duration;
+
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+pub use self::duration::Duration;
 
 /// What is wrong in a file that the user wrote. Exit status 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
