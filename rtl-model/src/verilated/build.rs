@@ -183,7 +183,10 @@ fn build(
     options: &Options,
     folder: &Path,
 ) -> Result<(), RtlError> {
-    let work = tempfile::Builder::new().prefix(".work-").tempdir_in(folder).map_err(RtlError::io(folder))?;
+    let work = tempfile::Builder::new()
+        .prefix(".work-")
+        .tempdir_in(folder)
+        .map_err(RtlError::io(folder))?;
     let work = work.path();
     verilate(tools, manifest, options, work)?;
     let name = format!("{PREFIX}.h");

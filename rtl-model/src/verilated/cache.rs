@@ -18,16 +18,17 @@ use sha2::{Digest, Sha256};
 use super::build::Options;
 use super::compile;
 use super::error::RtlError;
+use super::header::Header;
 use super::manifest::Manifest;
 use super::shim;
 use super::toolchain::Toolchain;
 use super::verilate;
-use super::header::Header;
 
 /// The folder of this project in the user's cache folder.
 #[must_use]
 pub fn user_folder() -> Option<PathBuf> {
-    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable =
+        |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
     Some(cache.join("virtio-testbench"))
 }
@@ -104,7 +105,8 @@ pub(super) fn entry(
     if folder.is_dir() {
         return Ok((folder, false));
     }
-    let new = tempfile::Builder::new().prefix(".new-").tempdir_in(cache).map_err(RtlError::io(cache))?;
+    let new =
+        tempfile::Builder::new().prefix(".new-").tempdir_in(cache).map_err(RtlError::io(cache))?;
     build(new.path())?;
     let new = new.keep();
     match fs::rename(&new, &folder) {
@@ -148,7 +150,8 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let fail = |folder: &Path| Err(RtlError::io(folder)(std::io::Error::other("no")));
         assert!(entry(cache.path(), "k", fail).is_err());
-        let left: Vec<_> = fs::read_dir(cache.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(cache.path()).unwrap().flatten().map(|e| e.file_name()).collect();
         assert_eq!(left, ["k.lock"]);
         assert!(entry(cache.path(), "k", |_| Ok(())).unwrap().1);
     }

@@ -112,7 +112,8 @@ impl Sources {
             .filter(|name| name.starts_with(PREFIX) && name.ends_with(".cpp"))
             .collect();
         names.sort();
-        let (cold, hot): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.contains("Slow"));
+        let (cold, hot): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name.contains("Slow"));
         let paths = |names: Vec<String>| names.into_iter().map(PathBuf::from).collect::<Vec<_>>();
         let mut cold = paths(cold);
         let list = folder.join(format!("{PREFIX}_classes.mk"));

@@ -23,7 +23,9 @@ pub enum RtlError {
         error: PortError,
     },
     /// No Verilator.
-    #[error("no Verilator ({looked}); `scripts/setup rtl` installs one, VTB_VERILATOR=FILE names one")]
+    #[error(
+        "no Verilator ({looked}); `scripts/setup rtl` installs one, VTB_VERILATOR=FILE names one"
+    )]
     NoVerilator {
         /// Where it was looked for.
         looked: String,
@@ -64,7 +66,9 @@ pub enum RtlError {
         said: String,
     },
     /// The header of a library that waves need is not there.
-    #[error("waves of RTL need {header}: `scripts/setup rtl` or `apt-get install {package}` installs it")]
+    #[error(
+        "waves of RTL need {header}: `scripts/setup rtl` or `apt-get install {package}` installs it"
+    )]
     NoHeader {
         /// The header.
         header: &'static str,

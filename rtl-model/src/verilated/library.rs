@@ -176,16 +176,19 @@ impl Instance {
             // SAFETY: `Words(n)` is `VlWide<n>`: n words of 32 bits in a row, and nothing else.
             Storage::Words(n) => {
                 let count = words.len().min(n as usize);
-                let all = unsafe {
-                    std::slice::from_raw_parts(place.at.cast::<u32>().as_ptr(), count)
-                };
+                let all =
+                    unsafe { std::slice::from_raw_parts(place.at.cast::<u32>().as_ptr(), count) };
                 words[..count].copy_from_slice(all);
                 count
             }
             Storage::Bits64 => {
                 // SAFETY: as in `read`.
                 let value = unsafe { place.at.cast::<u64>().read() };
-                words.iter_mut().zip([value as u32, (value >> 32) as u32]).map(|(w, v)| *w = v).count()
+                words
+                    .iter_mut()
+                    .zip([value as u32, (value >> 32) as u32])
+                    .map(|(w, v)| *w = v)
+                    .count()
             }
             _ => words.iter_mut().take(1).map(|word| *word = self.read(port)).count(),
         };
@@ -201,9 +204,8 @@ impl Instance {
             Storage::Words(n) => {
                 let n = n as usize;
                 // SAFETY: as in `read_wide`; the model is ours alone.
-                let all = unsafe {
-                    std::slice::from_raw_parts_mut(place.at.cast::<u32>().as_ptr(), n)
-                };
+                let all =
+                    unsafe { std::slice::from_raw_parts_mut(place.at.cast::<u32>().as_ptr(), n) };
                 let count = words.len().min(n);
                 all[..count].copy_from_slice(&words[..count]);
                 all[count..].fill(0);

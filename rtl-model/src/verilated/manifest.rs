@@ -241,7 +241,8 @@ fn check(source: &Source, file: &File) -> Result<(), InputError> {
     }
     for (key, value) in &file.tie {
         if value.words().is_none() {
-            let message = format!("`{value}` is no value: a number from 0 on, or text such as \"0x1f\"");
+            let message =
+                format!("`{value}` is no value: a number from 0 on, or text such as \"0x1f\"");
             return Err(source.complain(&format!("tie.{key}"), message));
         }
     }

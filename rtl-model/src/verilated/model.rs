@@ -184,7 +184,8 @@ impl VerilatedModel {
         let wrong = |why: String| WavesError::File { path: path.display().to_string(), why };
         // Verilator's writer does not say that it cannot.
         std::fs::File::create(path).map_err(|error| wrong(error.to_string()))?;
-        let name = CString::new(path.as_os_str().as_bytes()).map_err(|error| wrong(error.to_string()))?;
+        let name =
+            CString::new(path.as_os_str().as_bytes()).map_err(|error| wrong(error.to_string()))?;
         match self.instance.waves_open(&name) {
             0 => {
                 self.waves = Waves::Written;
@@ -224,7 +225,6 @@ impl VerilatedModel {
         }
     }
 }
-
 
 impl Pins for VerilatedModel {
     fn ports(&self) -> &[PortInfo] {

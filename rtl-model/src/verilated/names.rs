@@ -105,7 +105,8 @@ impl PortNames {
     /// The names of ports that `signal` may have, best first; `None` when there is no such port.
     #[must_use]
     pub fn of(&self, signal: &str) -> Option<Vec<String>> {
-        let fits = self.rules.iter().filter_map(|(left, names)| Some((left, star(left, signal)?, names)));
+        let fits =
+            self.rules.iter().filter_map(|(left, names)| Some((left, star(left, signal)?, names)));
         match fits.max_by_key(|(left, _, _)| (!left.contains('*'), left.len())) {
             None => Some(vec![signal.to_owned()]),
             Some((_, _, Names::Absent)) => None,
@@ -180,7 +181,11 @@ pub fn near<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Vec<String>
     let mut all: Vec<(usize, &str)> = names.map(|other| (distance(name, other), other)).collect();
     all.sort();
     let bound = 2 + name.len() / 3;
-    all.iter().filter(|(far, _)| *far <= bound).take(4).map(|(_, name)| (*name).to_owned()).collect()
+    all.iter()
+        .filter(|(far, _)| *far <= bound)
+        .take(4)
+        .map(|(_, name)| (*name).to_owned())
+        .collect()
 }
 
 /// Levenshtein's distance of two names, in letters.
@@ -208,7 +213,9 @@ impl<'de> Deserialize<'de> for PortNames {
                 Names::Absent => &[],
             };
             if bad(left) || rights.iter().any(|name| bad(name)) {
-                return Err(D::Error::custom(format!("`{left}`: one * at most on each side, and a name")));
+                return Err(D::Error::custom(format!(
+                    "`{left}`: one * at most on each side, and a name"
+                )));
             }
         }
         Ok(Self { rules })

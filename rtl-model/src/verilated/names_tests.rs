@@ -16,7 +16,9 @@ fn port(name: &str, direction: PortDirection, bits: u32) -> PortInfo {
 
 #[test]
 fn the_longest_left_side_names_the_port() {
-    let names = names("\"*\" = [\"*_i\", \"*_o\"]\n\"rx_*\" = \"s_*\"\nrx_sop = \"first\"\nrx_np_ok = false\n");
+    let names = names(
+        "\"*\" = [\"*_i\", \"*_o\"]\n\"rx_*\" = \"s_*\"\nrx_sop = \"first\"\nrx_np_ok = false\n",
+    );
     assert_eq!(names.of("tx_data"), Some(vec!["tx_data_i".to_owned(), "tx_data_o".to_owned()]));
     assert_eq!(names.of("rx_data"), Some(vec!["s_data".to_owned()]));
     assert_eq!(names.of("rx_sop"), Some(vec!["first".to_owned()]));

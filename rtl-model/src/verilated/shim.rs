@@ -19,7 +19,9 @@ pub(super) const DEFINES: &[&str] = &[
 /// The C++ for a design with these ports.
 pub(super) fn source(header: &Header) -> String {
     let mut text = FUNCTIONS.to_owned();
-    text.push_str("\nVTB_EXPORT void* vtb_port(Bench* bench, uint32_t port) {\n    switch (port) {\n");
+    text.push_str(
+        "\nVTB_EXPORT void* vtb_port(Bench* bench, uint32_t port) {\n    switch (port) {\n",
+    );
     for (index, port) in header.ports.iter().enumerate() {
         let _ = writeln!(text, "    case {index}: return &bench->top->{};", port.member);
     }

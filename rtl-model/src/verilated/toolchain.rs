@@ -108,7 +108,8 @@ impl Toolchain {
         let verilator = places.find_verilator()?;
         let compiler = places.find_compiler()?;
         let verilator_root = root_of(&verilator)?;
-        let mut identity = said_by(command(&verilator, &verilator_root).arg("--version"), &verilator)?;
+        let mut identity =
+            said_by(command(&verilator, &verilator_root).arg("--version"), &verilator)?;
         identity.push_str(&said_by(Command::new(&compiler).arg("--version"), &compiler)?);
         identity.push_str(&said_by(Command::new(&compiler).arg("-dumpmachine"), &compiler)?);
         Ok(Self { verilator, verilator_root, compiler, identity })
@@ -184,7 +185,10 @@ mod tests {
         std::fs::write(&verilator, "").unwrap();
         let places = Places { verilator: Some(verilator), ..Places::default() };
         let error = Toolchain::find(&places).unwrap_err().to_string();
-        assert!(error.starts_with("no C++ compiler (none of g++, clang++, c++ in PATH)"), "{error}");
+        assert!(
+            error.starts_with("no C++ compiler (none of g++, clang++, c++ in PATH)"),
+            "{error}"
+        );
         assert!(error.contains("apt-get install g++"), "{error}");
     }
 }

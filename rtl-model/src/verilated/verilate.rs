@@ -19,8 +19,18 @@ pub(super) const PREFIX: &str = "Vtop";
 /// ignored; a time step is a picosecond, whatever the sources say; a warning is no error, as a design comes
 /// with those its makers are used to.
 const ALWAYS: &[&str] = &[
-    "--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing",
-    "--timescale-override", "1ps/1ps", "-Wno-fatal", "--quiet-stats",
+    "--cc",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "--no-timing",
+    "--timescale-override",
+    "1ps/1ps",
+    "-Wno-fatal",
+    "--quiet-stats",
 ];
 
 /// All that the call says of the design, without the files and where the output goes. Part of the cache's key.
@@ -194,7 +204,10 @@ mod tests {
 
     #[test]
     fn modules_of_a_source_are_known_by_name() {
-        assert_eq!(modules("// module no\nmodule a #(\n  module b_2;\nmodule c(input x);\n"), ["a", "b_2", "c"]);
+        assert_eq!(
+            modules("// module no\nmodule a #(\n  module b_2;\nmodule c(input x);\n"),
+            ["a", "b_2", "c"]
+        );
     }
 
     #[test]
