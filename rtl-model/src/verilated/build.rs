@@ -10,7 +10,7 @@ use super::error::RtlError;
 use super::header::{self, Header};
 use super::library::Library;
 use super::manifest::Manifest;
-use super::names::missing;
+use super::names::{PortError, missing};
 use super::toolchain::{Places, Toolchain};
 use super::verilate::{PREFIX, verilate};
 use crate::pins::{PortDirection, PortId, PortInfo};
@@ -108,7 +108,7 @@ impl Rtl {
         let top = || self.manifest.top.clone();
         let error = match found {
             Some(port) if port.direction == PortDirection::Input => return Ok(port),
-            Some(port) => super::names::PortError::Direction {
+            Some(port) => PortError::Direction {
                 top: top(),
                 signal: key.to_owned(),
                 port: name.to_owned(),
@@ -116,7 +116,7 @@ impl Rtl {
             },
             None => missing(&top(), key, vec![name.to_owned()], &self.ports),
         };
-        Err(RtlError::Port { origin: self.manifest.origin.clone(), error })
+        Err(RtlError::Port { origin: self.manifest.origin.clone(), error: Box::new(error) })
     }
 
     /// Clock, reset and tied inputs have to be there, one bit wide or wide enough.
@@ -142,14 +142,14 @@ impl Rtl {
         if right {
             return Ok(());
         }
-        let error = super::names::PortError::Width {
+        let error = PortError::Width {
             top: self.manifest.top.clone(),
             signal: key.to_owned(),
             port: port.name.clone(),
             has: port.bits,
             wants: wants.to_owned(),
         };
-        Err(RtlError::Port { origin: self.manifest.origin.clone(), error })
+        Err(RtlError::Port { origin: self.manifest.origin.clone(), error: Box::new(error) })
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!   ~/.cache/virtio-testbench/rtl/HASH/{libmodel.so, Vtop.h, verilate.log}
 //!                                 HASH.lock
+//!                            HASH/library.o         Verilator's own library
 //! ```
 //!
 //! The hash is of everything that decides what comes out: sources, included files, options, both tools, the
@@ -40,11 +41,8 @@ pub(super) fn key(
     tools: &Toolchain,
     what: &str,
 ) -> Result<String, RtlError> {
-    let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
+    let mut hash = Parts::default();
+    let mut part = |bytes: &[u8]| hash.add(bytes);
     part(what.as_bytes());
     part(shim::source(&Header::default()).as_bytes());
     part(tools.identity.as_bytes());
@@ -64,7 +62,33 @@ pub(super) fn key(
             file(&path, path.strip_prefix(folder).unwrap_or(&path))?;
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash.finish())
+}
+
+/// As [`key`], for what Verilator brings along.
+pub(super) fn library_key(tools: &Toolchain, text: &str, waves: bool) -> String {
+    let mut hash = Parts::default();
+    hash.add(b"library");
+    hash.add(tools.identity.as_bytes());
+    hash.add(text.as_bytes());
+    hash.add(&[u8::from(waves)]);
+    compile::arguments().iter().for_each(|argument| hash.add(argument.as_bytes()));
+    hash.finish()
+}
+
+/// A hash of parts, in which it matters where one ends.
+#[derive(Default)]
+struct Parts(Sha256);
+
+impl Parts {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// Every file in `folder` and below, in order of name.

@@ -1,15 +1,17 @@
 //! From the C++ that Verilator wrote to a shared library.
 //!
 //! Two compilers run at once, each on one file that includes many: what runs every cycle, with all
-//! optimisation and as one piece, so that calls between its parts can be inlined; and what runs once, with
-//! Verilator's own library, for which little optimisation does. The second takes about as long as the first.
+//! optimisation and as one piece, so that calls between its parts can be inlined; and what runs once, for
+//! which little optimisation does. Verilator's own library is the same for most designs, and has an entry of
+//! its own in the cache.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::build::Options;
+use super::build::{Options, cache_folder};
+use super::cache;
 use super::error::RtlError;
 use super::header::Header;
 use super::run::{Heard, run};
@@ -22,13 +24,14 @@ pub(super) const LIBRARY: &str = "libmodel.so";
 
 const HOT: &[&str] = &["-O3"];
 const COLD: &[&str] = &["-O1"];
+const LIBRARY_LEVEL: &[&str] = &["-O2"];
 
 /// The options of every call. Names stay inside the library: two designs have the same.
 const ALWAYS: &[&str] = &["-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-w", "-pthread", "-c"];
 
 /// All options that decide what comes out, for the cache's key.
 pub(super) fn arguments() -> Vec<&'static str> {
-    [HOT, COLD, ALWAYS, shim::DEFINES].concat()
+    [HOT, COLD, LIBRARY_LEVEL, ALWAYS, shim::DEFINES].concat()
 }
 
 /// Compiles what is in `folder` into [`LIBRARY`].
@@ -44,27 +47,52 @@ pub(super) fn compile(
     let sources = Sources::find(tools, folder)?;
     write(folder, "hot.cpp", &(shim::source(header) + &including(&sources.hot)))?;
     write(folder, "cold.cpp", &including(&sources.cold))?;
-    let call = |file: &str, level: &[&str]| {
-        let mut command = compiler(tools, options, folder);
-        command.args(level).args(ALWAYS).arg(file);
-        run(&mut command, options.limit).map_err(tool(&tools.compiler))
-    };
-    let (hot, cold) = std::thread::scope(|scope| {
-        let cold = scope.spawn(|| call("cold.cpp", COLD));
-        (call("hot.cpp", HOT), cold.join())
-    });
-    accepted(tools, hot?)?;
-    accepted(tools, cold.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)?;
-    link(tools, options, folder)
-}
-
-fn link(tools: &Toolchain, options: &Options, folder: &Path) -> Result<(), RtlError> {
+    let library = std::thread::scope(|scope| {
+        let cold = scope.spawn(|| {
+            object(tools, options, folder, "cold.cpp", COLD)?;
+            common_library(tools, options, &sources.library)
+        });
+        object(tools, options, folder, "hot.cpp", HOT)?;
+        cold.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     let mut command = Command::new(&tools.compiler);
     command.current_dir(folder).args(["-shared", "-pthread", "-o", LIBRARY, "hot.o", "cold.o"]);
-    if options.waves {
-        command.args(["-llz4", "-lz"]);
-    }
+    command.arg(library).args(libraries(options));
     accepted(tools, run(&mut command, options.limit).map_err(tool(&tools.compiler))?)
+}
+
+fn object(
+    tools: &Toolchain,
+    options: &Options,
+    folder: &Path,
+    file: &str,
+    level: &[&str],
+) -> Result<(), RtlError> {
+    let mut command = compiler(tools, options, folder);
+    command.args(level).args(ALWAYS).arg(file);
+    accepted(tools, run(&mut command, options.limit).map_err(tool(&tools.compiler))?)
+}
+
+/// The object file of those parts of Verilator's library that a design needs, compiled once.
+fn common_library(
+    tools: &Toolchain,
+    options: &Options,
+    files: &[PathBuf],
+) -> Result<PathBuf, RtlError> {
+    const NAME: &str = "library";
+    let text = including(files);
+    let key = cache::library_key(tools, &text, options.waves);
+    let build = |folder: &Path| {
+        write(folder, &format!("{NAME}.cpp"), &text)?;
+        object(tools, options, folder, &format!("{NAME}.cpp"), LIBRARY_LEVEL)
+    };
+    let (folder, _) = cache::entry(&cache_folder(options)?, &key, build)?;
+    Ok(folder.join(format!("{NAME}.o")))
+}
+
+/// What is linked besides.
+pub(super) fn libraries(options: &Options) -> &'static [&'static str] {
+    if options.waves { &["-llz4", "-lz"] } else { &[] }
 }
 
 /// A call of the compiler in `folder` that finds all headers.
@@ -100,6 +128,7 @@ fn headers_of_waves(tools: &Toolchain) -> Result<(), RtlError> {
 pub(super) struct Sources {
     pub(super) hot: Vec<PathBuf>,
     pub(super) cold: Vec<PathBuf>,
+    pub(super) library: Vec<PathBuf>,
 }
 
 impl Sources {
@@ -115,11 +144,11 @@ impl Sources {
         let (cold, hot): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|name| name.contains("Slow"));
         let paths = |names: Vec<String>| names.into_iter().map(PathBuf::from).collect::<Vec<_>>();
-        let mut cold = paths(cold);
         let list = folder.join(format!("{PREFIX}_classes.mk"));
         let text = fs::read_to_string(&list).map_err(RtlError::io(&list))?;
-        cold.extend(globals(&text).map(|name| tools.include().join(format!("{name}.cpp"))));
-        Ok(Self { hot: paths(hot), cold })
+        let library =
+            globals(&text).map(|name| tools.include().join(format!("{name}.cpp"))).collect();
+        Ok(Self { hot: paths(hot), cold: paths(cold), library })
     }
 }
 

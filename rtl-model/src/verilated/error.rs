@@ -20,7 +20,7 @@ pub enum RtlError {
         /// The manifest.
         origin: String,
         /// What does not.
-        error: PortError,
+        error: Box<PortError>,
     },
     /// No Verilator.
     #[error(

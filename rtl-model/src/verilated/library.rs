@@ -173,11 +173,11 @@ impl Instance {
     pub(super) fn read_wide(&self, port: usize, words: &mut [u32]) {
         let place = self.places[port];
         let count = match place.storage {
-            // SAFETY: `Words(n)` is `VlWide<n>`: n words of 32 bits in a row, and nothing else.
             Storage::Words(n) => {
                 let count = words.len().min(n as usize);
-                let all =
-                    unsafe { std::slice::from_raw_parts(place.at.cast::<u32>().as_ptr(), count) };
+                let first = place.at.cast::<u32>().as_ptr();
+                // SAFETY: `Words(n)` is `VlWide<n>`: n words of 32 bits in a row, and nothing else.
+                let all = unsafe { std::slice::from_raw_parts(first, count) };
                 words[..count].copy_from_slice(all);
                 count
             }
@@ -203,9 +203,9 @@ impl Instance {
         match place.storage {
             Storage::Words(n) => {
                 let n = n as usize;
+                let first = place.at.cast::<u32>().as_ptr();
                 // SAFETY: as in `read_wide`; the model is ours alone.
-                let all =
-                    unsafe { std::slice::from_raw_parts_mut(place.at.cast::<u32>().as_ptr(), n) };
+                let all = unsafe { std::slice::from_raw_parts_mut(first, n) };
                 let count = words.len().min(n);
                 all[..count].copy_from_slice(&words[..count]);
                 all[count..].fill(0);

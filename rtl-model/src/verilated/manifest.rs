@@ -225,7 +225,7 @@ impl Manifest {
 /// What can be wrong in the text alone.
 fn check(source: &Source, file: &File) -> Result<(), InputError> {
     let period = file.clock.period.0.as_ps();
-    if period < 2 || period % 2 != 0 {
+    if period < 2 || !period.is_multiple_of(2) {
         return Err(source.complain("clock.period", "an even number of picoseconds, 2 or more"));
     }
     if file.reset.as_ref().is_some_and(|reset| reset.cycles == 0) {

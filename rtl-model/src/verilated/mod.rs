@@ -16,11 +16,13 @@
 //! | [`cache`] | what was built is not built again |
 //! | `library` | what is loaded; all that is unsafe |
 //! | [`model`] | a design that runs |
+//! | [`bare`] | the same model in a C++ loop without a bench: what speed is measured against |
 //! | [`error`] | what can be wrong |
 //!
 //! Left out: several clocks, ports that are arrays or `inout`, DPI functions of the user's own, files that a
 //! design reads while it runs (`$readmemh` looks in the current folder, and the cache does not see them).
 
+pub mod bare;
 pub mod build;
 pub mod cache;
 mod compile;

@@ -170,7 +170,7 @@ impl VerilatedModel {
         self.set_reset(true);
         for cycle in 1..=cycles {
             self.cycle(edge, |model| model.set_reset(cycle < cycles));
-            edge = edge + self.period();
+            edge += self.period();
         }
         edge
     }

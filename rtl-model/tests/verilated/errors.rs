@@ -34,7 +34,8 @@ fn a_port_that_is_not_there_is_reported_with_those_near_it() {
     let error = wrong(|manifest| manifest.clock.port = "clock".to_owned());
     let said = error.to_string();
     assert!(said.contains("counter has no port `clock` for `clock.port`; near it: clk"), "{said}");
-    assert!(matches!(error, RtlError::Port { error: PortError::Missing { .. }, .. }));
+    let RtlError::Port { error, .. } = error else { panic!("{said}") };
+    assert!(matches!(*error, PortError::Missing { .. }));
 }
 
 #[test]

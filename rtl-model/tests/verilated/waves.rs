@@ -31,7 +31,7 @@ fn waves_of_a_design_are_read_back_in_picoseconds() {
     let mut at = model.reset(Instant::from_ps(1_000_000));
     for _ in 0..3 {
         model.cycle(at, |model| model.write(enable, 1));
-        at = at + model.period();
+        at += model.period();
     }
     model.close_waves();
     let mut waves = wellen::simple::read(&path).unwrap();
@@ -81,7 +81,7 @@ fn a_pause_leaves_a_window_and_results_do_not_change() {
             let _ = without.read_wide(port.id, &mut b);
             assert_eq!(a, b, "{} in cycle {cycle}", port.name);
         }
-        at = at + with.period();
+        at += with.period();
     }
     drop(with);
     let mut waves = wellen::simple::read(&path).unwrap();
