@@ -129,8 +129,10 @@ pub(super) fn entry(
     if folder.is_dir() {
         return Ok((folder, false));
     }
-    let new =
-        tempfile::Builder::new().prefix(".new-").tempdir_in(cache).map_err(RtlError::io(cache))?;
+    let prefix = format!(".new-{key}-");
+    forget_unfinished(cache, &prefix);
+    let new = tempfile::Builder::new().prefix(&prefix).tempdir_in(cache);
+    let new = new.map_err(RtlError::io(cache))?;
     build(new.path())?;
     let new = new.keep();
     match fs::rename(&new, &folder) {
@@ -141,6 +143,15 @@ pub(super) fn entry(
             Ok((folder, false))
         }
         Err(error) => Err(RtlError::Io { path: folder, error }),
+    }
+}
+
+/// What one who held the lock left behind when it was ended.
+fn forget_unfinished(cache: &Path, prefix: &str) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -172,6 +183,7 @@ mod tests {
     #[test]
     fn a_build_that_fails_leaves_nothing_behind() {
         let cache = tempfile::tempdir().unwrap();
+        fs::create_dir(cache.path().join(".new-k-ended")).unwrap();
         let fail = |folder: &Path| Err(RtlError::io(folder)(std::io::Error::other("no")));
         assert!(entry(cache.path(), "k", fail).is_err());
         let left: Vec<_> =

@@ -26,6 +26,9 @@ pub enum Storage {
     Words(u32),
 }
 
+/// More bits than a vector of Verilator's can have.
+const WIDEST: u32 = 1 << 24;
+
 /// One port of the header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderPort {
@@ -100,7 +103,7 @@ fn port(kind: &str, member: &str, numbers: &[u32]) -> Option<HeaderPort> {
         _ => return None,
     };
     let is_member = member.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    (bits <= most && is_member && !member.is_empty()).then(|| HeaderPort {
+    (bits <= most.min(WIDEST) && is_member && !member.is_empty()).then(|| HeaderPort {
         name: plain(member),
         member: member.to_owned(),
         direction,

@@ -1,7 +1,6 @@
 //! Runs a program with a limit of time and hears what it says.
 
 use std::io::Read;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ pub(super) struct Heard {
 /// Runs `command` to its end. Whatever it started is ended with it when it takes longer than `limit`.
 pub(super) fn run(command: &mut Command, limit: Duration) -> Result<Heard, ToolError> {
     let (mut reader, writer) = std::io::pipe()?;
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let mut child = command.spawn()?;
     // Our own ends of the pipe, or it would never end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -35,12 +34,28 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> Result<Heard, ToolE
             Ok(Heard { status: child.wait()?, said })
         }
         Err(_) => {
-            let group = format!("-{}", child.id());
-            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+            end(&descendants(child.id()));
             child.kill()?;
             child.wait()?;
             Err(ToolError::Late(limit))
         }
+    }
+}
+
+/// What `process` has started, and what that has. It stays in our own process group, so that who ends us from
+/// the keyboard ends it as well.
+fn descendants(process: u32) -> Vec<u32> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let children = std::fs::read_to_string(path).unwrap_or_default();
+    let mut all: Vec<u32> = children.split_whitespace().flat_map(str::parse).collect();
+    all.extend(all.clone().into_iter().flat_map(descendants));
+    all
+}
+
+fn end(processes: &[u32]) {
+    if !processes.is_empty() {
+        let ids = processes.iter().map(u32::to_string);
+        let _ = Command::new("kill").args(["-KILL", "--"]).args(ids).status();
     }
 }
 
@@ -74,7 +89,14 @@ mod tests {
 
     #[test]
     fn a_program_that_takes_too_long_is_ended_with_its_children() {
-        let error = run(&mut shell("sleep 600 & wait"), Duration::from_millis(50)).unwrap_err();
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("pid");
+        let script = format!("sleep 600 & echo $! > {}; wait", note.display());
+        let error = run(&mut shell(&script), Duration::from_secs(2)).unwrap_err();
         assert!(matches!(error, ToolError::Late(_)), "{error}");
+        let id = std::fs::read_to_string(note).unwrap();
+        // Its entry may stay for a moment, as one that nobody has waited for.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", id.trim()));
+        assert!(status.is_err() || status.unwrap().contains("State:\tZ"));
     }
 }
