@@ -33,7 +33,8 @@ pub fn bare_loop(manifest: &Manifest, options: &Options, cycles: u64) -> Result<
     let path = folder.join(PROGRAM);
     let mut command = Command::new(&path);
     let said = run_well(command.arg(cycles.to_string()), options.limit).map_err(tool(&path))?;
-    said.trim().parse().map_err(|_| {
+    // What the design itself says stands before it.
+    said.lines().last().unwrap_or_default().parse().map_err(|_| {
         tool(&path)(ToolError::Failed { status: "no figure".to_owned(), said: said.clone() })
     })
 }

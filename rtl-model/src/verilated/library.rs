@@ -184,13 +184,17 @@ impl Instance {
             Storage::Bits64 => {
                 // SAFETY: as in `read`.
                 let value = unsafe { place.at.cast::<u64>().read() };
-                words
-                    .iter_mut()
-                    .zip([value as u32, (value >> 32) as u32])
-                    .map(|(w, v)| *w = v)
-                    .count()
+                let count = words.len().min(2);
+                words[..count].copy_from_slice(&[value as u32, (value >> 32) as u32][..count]);
+                count
             }
-            _ => words.iter_mut().take(1).map(|word| *word = self.read(port)).count(),
+            _ => match words.first_mut() {
+                Some(word) => {
+                    *word = self.read(port);
+                    1
+                }
+                None => 0,
+            },
         };
         words[count..].fill(0);
     }

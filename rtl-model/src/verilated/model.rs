@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  clk    ____/~~~~~~~~\________/~~~~~~~~\____
-//!             │ rising_edge     │
+//!             │ rise            │
 //!             │  the caller writes inputs
-//!             │        │ falling_edge: all settles
-//!             │        │        │ the caller reads outputs, rising_edge …
+//!             │        │ fall: all settles
+//!             │        │        │ the caller reads outputs, rise …
 //! ```
 //!
 //! Flip-flops see at an edge what stood on the inputs before it; what is written after it they see at the
@@ -33,7 +33,9 @@ pub struct VerilatedModel {
     half_period: Span,
     reset: Option<(usize, Polarity, u32)>,
     origin: String,
-    now: Instant,
+    risen: Instant,
+    /// The last moment in the file of waves.
+    dumped: Option<Instant>,
     waves: Waves,
     stopped: Option<String>,
 }
@@ -85,7 +87,8 @@ impl VerilatedModel {
             half_period: manifest.clock.period / 2,
             reset,
             origin: manifest.origin.clone(),
-            now: Instant::ZERO,
+            risen: Instant::ZERO,
+            dumped: None,
             waves: Waves::Closed,
             stopped: None,
         };
@@ -125,33 +128,33 @@ impl VerilatedModel {
     /// A rising edge at `at`. Flip-flops take what was written before; what is written from now on they see
     /// at the next one.
     #[inline]
-    pub fn rising_edge(&mut self, at: Instant) {
-        self.now = at;
+    pub fn rise(&mut self, at: Instant) {
+        self.risen = at;
         self.instance.set_time(at.as_ps());
         self.instance.write(self.clock, 1);
         self.eval();
     }
 
-    /// The falling edge, half a period after the rising one: outputs settle to what was written.
+    /// The falling edge at `at`: outputs settle to what was written since the rising one.
     #[inline]
-    pub fn falling_edge(&mut self) {
+    pub fn fall(&mut self, at: Instant) {
         if self.waves == Waves::Written {
             self.eval();
-            self.dump(self.now);
+            self.dump(self.risen);
         }
         self.instance.write(self.clock, 0);
         self.eval();
         if self.waves == Waves::Written {
-            self.dump(self.now + self.half_period);
+            self.dump(at);
         }
     }
 
     /// One whole cycle with a rising edge at `at`; `write` sets inputs behind the edge.
     #[inline]
     pub fn cycle(&mut self, at: Instant, write: impl FnOnce(&mut Self)) {
-        self.rising_edge(at);
+        self.rise(at);
         write(self);
-        self.falling_edge();
+        self.fall(at + self.half_period);
     }
 
     /// Sets the reset to active or not, when there is one.
@@ -189,6 +192,7 @@ impl VerilatedModel {
         match self.instance.waves_open(&name) {
             0 => {
                 self.waves = Waves::Written;
+                self.dumped = None;
                 Ok(())
             }
             2 => Err(WavesError::NotBuilt(self.origin.clone())),
@@ -220,6 +224,11 @@ impl VerilatedModel {
 
     #[cold]
     fn dump(&mut self, at: Instant) {
+        // A moment is written once; a clock that stands still has no second one.
+        if self.dumped.is_some_and(|dumped| dumped >= at) {
+            return;
+        }
+        self.dumped = Some(at);
         if !self.instance.waves_dump(at.as_ps()) {
             self.stopped = Some(format!("waves: {}", self.instance.stopped()));
         }

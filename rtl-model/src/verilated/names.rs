@@ -116,6 +116,15 @@ impl PortNames {
         }
     }
 
+    /// The port's name for `signal`: the first that there is, or the first of all when there is none of them, so
+    /// that it can be asked for and missed; `None` when the manifest says that there is no such port.
+    #[must_use]
+    pub fn pick(&self, signal: &str, ports: &[PortInfo]) -> Option<String> {
+        let tried = self.of(signal)?;
+        let there = |name: &&String| ports.iter().any(|port| port.name == **name);
+        tried.iter().find(there).or(tried.first()).cloned()
+    }
+
     /// The port of `signal`; `Ok(None)` when the manifest says that there is none.
     ///
     /// # Errors

@@ -23,6 +23,10 @@ fn the_longest_left_side_names_the_port() {
     assert_eq!(names.of("rx_data"), Some(vec!["s_data".to_owned()]));
     assert_eq!(names.of("rx_sop"), Some(vec!["first".to_owned()]));
     assert_eq!(names.of("rx_np_ok"), None);
+    let there = [port("tx_data_o", PortDirection::Output, 8)];
+    assert_eq!(names.pick("tx_data", &there), Some("tx_data_o".to_owned()));
+    assert_eq!(names.pick("tx_sop", &there), Some("tx_sop_i".to_owned()));
+    assert_eq!(names.pick("rx_np_ok", &there), None);
     assert_eq!(PortNames::default().of("rx_sop"), Some(vec!["rx_sop".to_owned()]));
 }
 
