@@ -2,7 +2,6 @@
 
 use pcie_sim::endpoint::Direction;
 use pcie_sim::fault::{Fault, FaultKind, When};
-use pcie_sim::time::Span;
 use rtl_model::source::Duration;
 use serde::de;
 use serde::{Deserialize, Deserializer};
@@ -115,6 +114,8 @@ impl FaultLine {
 
 #[cfg(test)]
 mod tests {
+    use pcie_sim::time::Span;
+
     use super::*;
 
     fn line(text: &str) -> Result<FaultLine, String> {
