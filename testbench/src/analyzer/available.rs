@@ -30,6 +30,8 @@ impl Rings {
             queue.published[slot] = stamp;
             queue.begin[slot] = bell;
             queue.order[slot] = RequestRef::NONE;
+            queue.position[slot] = queue.available;
+            queue.available += 1;
             if !std::mem::replace(&mut queue.pending[slot], true) {
                 queue.pending_count += 1;
             }
@@ -55,7 +57,7 @@ impl Rings {
         };
         let published = queue.published[slot];
         let entry = std::mem::replace(&mut queue.entry_stamp[slot], Stamp::NEVER);
-        let begin = queue.begin[slot];
+        let (begin, position) = (queue.begin[slot], queue.position[slot]);
         if head >= queue.size {
             return;
         }
@@ -68,6 +70,7 @@ impl Rings {
         }
         if let Some(request) = self.requests.get(at) {
             request.begin = begin;
+            request.position = position;
         }
         if published.read.is_some() {
             self.credit(at, published);

@@ -98,6 +98,12 @@ impl Buffers {
         at.min(end) - address
     }
 
+    /// The buffer that an access which was made at `address` most likely meant.
+    pub(crate) fn at(&self, address: u64, write: bool) -> Option<(BufferKey, Buffer)> {
+        let key = self.find(address, write)?;
+        self.map.get(&key).map(|buffer| (key, *buffer))
+    }
+
     fn find(&self, address: u64, write: bool) -> Option<BufferKey> {
         let mut best: Option<(u8, BufferKey)> = None;
         for (&key, buffer) in self.map.range(..=(address, u64::MAX)).rev().take(LOOK_BACK) {

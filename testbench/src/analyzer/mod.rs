@@ -49,7 +49,7 @@ use config_shadow::ConfigShadow;
 use cpu::CpuRequest;
 use msix_table::MsixTable;
 pub use observer::{Observer, RequestRecord, RoundTrip};
-pub use purpose::{Classified, Purpose, Region, Role};
+pub use purpose::{Classified, Place, Purpose, Region, Role};
 pub use queue::QueueView;
 use registers::Registers;
 pub use request::serial_round_trips;
@@ -143,6 +143,12 @@ impl<O: Observer> Analyzer<O> {
     #[must_use]
     pub const fn registers(&self) -> &Registers {
         &self.registers
+    }
+
+    /// Where in a request's buffers the card's access to `address` lies, when it is to one; to be asked right
+    /// after that access.
+    pub fn place(&mut self, address: u64, write: bool) -> Option<Place> {
+        self.rings.place(self.offset(address).unwrap_or(address), write)
     }
 
     /// What the card asked for, where that is another address than on this link.

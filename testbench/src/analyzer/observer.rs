@@ -35,6 +35,8 @@ pub struct RequestRecord {
     pub queue: u16,
     /// The descriptor at its head.
     pub head: u16,
+    /// How many requests were made available in its queue before it, since the queue was switched on.
+    pub position: u64,
     /// The doorbell's arrival, or the card's first read for it when that came sooner.
     pub begin: Instant,
     /// The used-index write that publishes it leaves the card; with a used ring on the card, the

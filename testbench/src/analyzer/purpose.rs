@@ -122,6 +122,20 @@ pub struct Classified {
     pub mixed: bool,
 }
 
+/// A place in the buffers of a request: the same one for every card that was given the same requests,
+/// whatever the addresses are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The request's queue.
+    pub queue: u16,
+    /// How many requests were made available in that queue before this one.
+    pub position: u64,
+    /// Which of its buffers; an indirect table is one.
+    pub buffer: usize,
+    /// Bytes from the buffer's beginning.
+    pub offset: u64,
+}
+
 impl Classified {
     pub(crate) const fn new(role: Role, queue: Option<u16>) -> Self {
         Self { role, queue, mixed: false }

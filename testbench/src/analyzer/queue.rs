@@ -59,6 +59,10 @@ pub(crate) struct Queue {
     pub(crate) pending: Vec<bool>,
     pub(crate) pending_count: u32,
     pub(crate) avail_idx: u16,
+    /// How many requests have been made available.
+    pub(crate) available: u64,
+    /// How many of them came before the one in this slot.
+    pub(crate) position: Vec<u64>,
     /// Requests of ring slots, in the order in which they were made available.
     pub(crate) order: Vec<RequestRef>,
     /// The request that a head stands for.
@@ -115,6 +119,8 @@ impl Queue {
             pending: vec![false; n],
             pending_count: 0,
             avail_idx: 0,
+            available: 0,
+            position: vec![0; n],
             order: vec![RequestRef::NONE; n],
             owner: vec![RequestRef::NONE; n],
             bell: None,

@@ -87,6 +87,8 @@ pub(crate) struct Request {
     serial: u64,
     pub(crate) queue: u16,
     pub(crate) head: u16,
+    /// How many were made available in its queue before it.
+    pub(crate) position: u64,
     /// When it begins, once that is known.
     pub(crate) begin: Option<Instant>,
     /// The last DMA to one of its buffers or its table.
@@ -116,6 +118,7 @@ impl Request {
             serial: 0,
             queue: 0,
             head: 0,
+            position: 0,
             begin: None,
             active: Instant::ZERO,
             published: Instant::ZERO,
@@ -149,6 +152,7 @@ impl Request {
         RequestRecord {
             queue: self.queue,
             head: self.head,
+            position: self.position,
             begin,
             end,
             descriptors: self.descriptors,

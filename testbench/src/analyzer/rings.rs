@@ -17,7 +17,7 @@ use super::areas::{Area, AreaKind, Areas};
 use super::buffers::{BufferKind, Buffers};
 use super::card_memory::CardMemory;
 use super::observer::RequestRecord;
-use super::purpose::{Classified, Purpose, Role};
+use super::purpose::{Classified, Place, Purpose, Role};
 use super::queue::{Queue, QueueView};
 use super::reads::CardRead;
 use super::registers::QueueRegisters;
@@ -165,6 +165,18 @@ impl Rings {
             Some(area) => self.found_area(area, first, address, len),
             None => Found::UNKNOWN,
         }
+    }
+
+    /// Where in a request's buffers an access of the card at `address` lies.
+    pub(crate) fn place(&mut self, address: u64, write: bool) -> Option<Place> {
+        let (key, buffer) = self.buffers.at(address, write)?;
+        let request = self.requests.get(buffer.owner)?;
+        Some(Place {
+            queue: request.queue,
+            position: request.position,
+            buffer: request.buffers.iter().position(|known| *known == key)?,
+            offset: address - buffer.start,
+        })
     }
 
     fn found_area(&self, area: Area, position: usize, address: u64, len: usize) -> Found {

@@ -148,7 +148,10 @@ impl Tally {
         let told = bench.trouble.take().map(|trouble| trouble.told(&mut bench.machine));
         bench.machine.tap.finish(now).map_err(RunError::internal)?;
         self.collect(&bench, removed);
+        self.violations.extend(bench.at_pins.violations());
+        let rtl_cycles = bench.at_pins.cycles();
         let record = Record::of(&mut bench).map(Box::new);
+        let recording = bench.machine.tap.take_recording().map(Box::new);
         for left in bench.stop() {
             self.violation(&bench, "DMA-LEFT", left);
         }
@@ -197,7 +200,9 @@ impl Tally {
             violations: self.violations,
             facts: self.facts,
             told: told.map(Box::new),
+            rtl_cycles,
             record,
+            recording,
         })
     }
 

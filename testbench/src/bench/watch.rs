@@ -11,7 +11,9 @@ use pcie_sim::tlp::{FlowClass, Tlp};
 
 use super::faults;
 use super::trace::Trace;
-use crate::analyzer::{Analyzer, Classified, Observer, Purpose, RequestRecord, Role, RoundTrip};
+use crate::analyzer::{
+    Analyzer, Classified, Observer, Place, Purpose, RequestRecord, Role, RoundTrip,
+};
 use crate::measure::Measure;
 use crate::scenario::config::RunConfig;
 use crate::waves_tap::{Shape, WavesTap};
@@ -29,8 +31,19 @@ pub struct Seen {
     pub role: Role,
     /// The queue it served.
     pub queue: Option<u16>,
+    /// Where in a request's buffers, if it is the card's access to one.
+    pub place: Option<Place>,
     /// The packet.
     pub tlp: Tlp,
+}
+
+/// All that crossed the link, and what became of each request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// Every TLP.
+    pub tlps: Vec<Seen>,
+    /// Every request completed.
+    pub requests: Vec<RequestRecord>,
 }
 
 /// What the analyzer tells goes here.
@@ -66,6 +79,7 @@ impl Observer for Observers {
                 direction: sighting.direction,
                 role: seen.role,
                 queue: seen.queue,
+                place: None,
                 tlp: sighting.tlp.clone(),
             });
         }
@@ -125,7 +139,8 @@ impl Watch {
     pub fn writing(config: &RunConfig) -> io::Result<Self> {
         let mut watch = Self::new();
         let observers = watch.analyzer.observer_mut();
-        observers.log = config.watched.then(Vec::new);
+        observers.log = (config.watched || config.recorded).then(Vec::new);
+        observers.requests = config.recorded.then(Vec::new);
         if let Some(path) = &config.trace {
             observers.trace = Some(Trace::create(path)?);
         }
@@ -161,6 +176,27 @@ impl Watch {
         Ok(())
     }
 
+    /// All that was kept, when it was.
+    pub fn take_recording(&mut self) -> Option<Recording> {
+        let observers = self.analyzer.observer_mut();
+        let requests = observers.requests.take()?;
+        Some(Recording { tlps: observers.log.take().unwrap_or_default(), requests })
+    }
+
+    /// Where the last TLP went, beside it.
+    fn note_place(&mut self, sighting: &Sighting<'_>) {
+        let (address, write) = match (sighting.direction, sighting.tlp.plain()) {
+            (Direction::Upstream, Tlp::MemRead(read)) => (read.address, false),
+            (Direction::Upstream, Tlp::MemWrite(write)) => (write.address, true),
+            _ => return,
+        };
+        let place = self.analyzer.place(address, write);
+        let observers = self.analyzer.observer_mut();
+        if let Some(seen) = observers.log.as_mut().and_then(|log| log.last_mut()) {
+            seen.place = place.filter(|_| seen.role == Role::Dma(Purpose::Payload));
+        }
+    }
+
     /// What of the rings has changed goes into the waves.
     fn show_queues(&mut self, at: Instant) {
         let bus_master = self.analyzer.config().is_some_and(|config| config.bus_master_allowed());
@@ -192,6 +228,9 @@ impl Default for Watch {
 impl Tap for Watch {
     fn tlp(&mut self, sighting: &Sighting<'_>) {
         self.analyzer.tlp(sighting);
+        if self.analyzer.observer().requests.is_some() {
+            self.note_place(sighting);
+        }
         if self.analyzer.observer().waves.is_some() {
             self.show_queues(sighting.departs);
         }

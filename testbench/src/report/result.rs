@@ -7,6 +7,7 @@ use pcie_sim::time::{Instant, Span};
 
 use crate::bench::faults::Told;
 use crate::bench::record::Record;
+use crate::bench::watch::Recording;
 
 /// The time from a request's notification to the driver's knowing that it is done, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -96,8 +97,12 @@ pub struct RunResult {
     pub facts: Facts,
     /// What struck and who was told, of a run in which something went wrong on purpose.
     pub told: Option<Box<Told>>,
+    /// Clock cycles of the design, of RTL; 0 of the model.
+    pub rtl_cycles: u64,
     /// Every DMA address, of a run that was watched.
     pub record: Option<Box<Record>>,
+    /// All that crossed the link, of a run that was recorded.
+    pub recording: Option<Box<Recording>>,
 }
 
 /// What was chosen for a run, and what the CPU had to do for it.
