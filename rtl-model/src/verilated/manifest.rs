@@ -18,6 +18,9 @@
 //! [tie]                                            # inputs that nobody drives; 0 unless said here
 //! scan_mode = 0
 //!
+//! [scenario]                                       # parameters that a scenario sets; see `Wanted`
+//! QUEUE_SIZE_MAX = "queue-size"
+//!
 //! [card]                                           # what a bench has to know; see `CardFacts`
 //! device = "blk"
 //! ```
@@ -63,8 +66,40 @@ pub struct Manifest {
     pub ports: PortNames,
     /// Inputs that hold one value for ever.
     pub tie: BTreeMap<String, Value>,
+    /// Parameters of the top module that are set to what a run asks of its card.
+    pub scenario: BTreeMap<String, Wanted>,
     /// What a bench has to know of the card.
     pub card: CardFacts,
+}
+
+/// What a run asks of its card: a number that a parameter of the design may be set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wanted {
+    /// Virtio's number of the device: 1 a network interface, 2 a disk.
+    DeviceType,
+    /// Entries offered per queue.
+    QueueSize,
+    /// Requests per queue worked on at once, as a power of two.
+    ContextsLog2,
+    /// Descriptors fetched with one read.
+    DescriptorPrefetch,
+    /// Used elements gathered before they are written.
+    CompletionBatch,
+    /// DMA reads under way at once.
+    ReadsInFlight,
+    /// Bytes of memory on the card.
+    MemoryBytes,
+    /// Feature bits that are not to be offered.
+    WithheldFeatures,
+    /// The link's generation.
+    LinkGeneration,
+    /// The link's lanes.
+    LinkLanes,
+    /// The way through the cable, in cycles of the clock.
+    CableCycles,
+    /// Sectors of 512 bytes on the disk.
+    DiskSectors,
 }
 
 /// The clock of the interface.
@@ -177,6 +212,8 @@ struct File {
     #[serde(default)]
     tie: BTreeMap<String, Value>,
     #[serde(default)]
+    scenario: BTreeMap<String, Wanted>,
+    #[serde(default)]
     card: CardFacts,
 }
 
@@ -217,6 +254,7 @@ impl Manifest {
             interface: file.interface,
             ports: file.ports,
             tie: file.tie,
+            scenario: file.scenario,
             card: file.card,
         })
     }
@@ -234,10 +272,19 @@ fn check(source: &Source, file: &File) -> Result<(), InputError> {
     if !is_name(&file.top) {
         return Err(source.complain("top", format!("`{}` is no name of a module", file.top)));
     }
-    for (table, keys) in [("defines", &file.defines), ("parameters", &file.parameters)] {
-        if let Some(key) = keys.keys().find(|key| !is_name(key)) {
+    let tables = [
+        ("defines", file.defines.keys().collect::<Vec<_>>()),
+        ("parameters", file.parameters.keys().collect()),
+        ("scenario", file.scenario.keys().collect()),
+    ];
+    for (table, keys) in tables {
+        if let Some(key) = keys.into_iter().find(|key| !is_name(key)) {
             return Err(source.complain(&format!("{table}.{key}"), "no name that Verilog allows"));
         }
+    }
+    if let Some(key) = file.scenario.keys().find(|key| file.parameters.contains_key(*key)) {
+        let message = "is set under `parameters` already";
+        return Err(source.complain(&format!("scenario.{key}"), message));
     }
     for (key, value) in &file.tie {
         if value.words().is_none() {

@@ -22,7 +22,7 @@ use super::build::Rtl;
 use super::error::RtlError;
 use super::library::Instance;
 use super::manifest::Polarity;
-use crate::pins::{Known, Pins, PortId, PortInfo};
+use crate::pins::{Clocked, Known, Pins, PortId, PortInfo};
 
 /// One instance of a design. Several of one design, and of several designs, live side by side.
 #[derive(Debug)]
@@ -108,6 +108,12 @@ impl VerilatedModel {
     #[must_use]
     pub fn period(&self) -> Span {
         self.half_period + self.half_period
+    }
+
+    /// The last rising edge.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.risen
     }
 
     /// Why the design ended by itself (`$finish`, `$stop`, `$fatal`, no convergence), if it did: with file
@@ -259,5 +265,17 @@ impl Pins for VerilatedModel {
     #[inline]
     fn write_wide(&mut self, port: PortId, words: &[u32]) {
         self.instance.write_wide(port.0 as usize, words);
+    }
+}
+
+impl Clocked for VerilatedModel {
+    #[inline]
+    fn rise(&mut self, at: Instant) {
+        Self::rise(self, at);
+    }
+
+    #[inline]
+    fn fall(&mut self, at: Instant) {
+        Self::fall(self, at);
     }
 }

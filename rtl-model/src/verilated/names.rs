@@ -116,6 +116,12 @@ impl PortNames {
         }
     }
 
+    /// The manifest has a line for this very signal.
+    #[must_use]
+    pub fn names_it(&self, signal: &str) -> bool {
+        self.rules.contains_key(signal)
+    }
+
     /// The port's name for `signal`: the first that there is, or the first of all when there is none of them, so
     /// that it can be asked for and missed; `None` when the manifest says that there is no such port.
     #[must_use]

@@ -36,13 +36,13 @@ pub fn inspect(workload: &Workload) -> Result<(), RunError> {
     }
 }
 
-/// Runs one configuration.
+/// Runs one configuration with the card that it names.
 ///
 /// # Errors
 /// [`RunError::Input`] when the capture, log or image cannot be used; [`RunError::Internal`] when the
 /// bench itself is at fault. What a card does wrong is a violation in the result, not an error.
 pub fn run(config: &RunConfig) -> Result<RunResult, RunError> {
-    run_with(config, &wiring::model)
+    run_with(config, &|run, card| run.under_test.plug(run, card))
 }
 
 /// Runs one configuration with a card from `make`.

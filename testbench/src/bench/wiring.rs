@@ -29,6 +29,7 @@ use super::system::{self, System};
 use super::tables;
 use super::watch::Watch;
 use super::witness::Witness;
+use crate::card::{AtPins, Plugged};
 use crate::platform::setup::{Hardware, Incident, Slot};
 use crate::report::RunError;
 use crate::scenario::config::{CompletionMode, Layout, Placement, RunConfig};
@@ -38,17 +39,18 @@ const LOW_MEMORY: PhysAddr = PhysAddr(1 << 20);
 
 /// Makes the card that is plugged in, out of the run and the parameters that it gives a card. What goes
 /// in here may be a model, RTL, or either of them with a fault before its pins.
-pub type MakeCard<'m> = &'m dyn Fn(&RunConfig, CardConfig) -> Result<Box<dyn Endpoint>, RunError>;
+pub type MakeCard<'m> = &'m dyn Fn(&RunConfig, CardConfig) -> Result<Plugged, RunError>;
 
 /// The cycle-approximate model.
 ///
 /// # Errors
 /// A parameter that does not fit is [`RunError::Input`].
-pub fn model(run: &RunConfig, card: CardConfig) -> Result<Box<dyn Endpoint>, RunError> {
-    match run.setup.slot {
-        Slot::Pci | Slot::Bridge { .. } => Ok(Box::new(Card::new(card).map_err(RunError::input)?)),
-        Slot::Mmio { filled_later } => platform_bus::slot(card, filled_later),
-    }
+pub fn model(run: &RunConfig, card: CardConfig) -> Result<Plugged, RunError> {
+    let endpoint: Box<dyn Endpoint> = match run.setup.slot {
+        Slot::Pci | Slot::Bridge { .. } => Box::new(Card::new(card).map_err(RunError::input)?),
+        Slot::Mmio { filled_later } => platform_bus::slot(card, filled_later)?,
+    };
+    Ok(Plugged::from(endpoint))
 }
 
 /// A computer with a card in it, firmware run, nobody driving the card yet.
@@ -73,6 +75,8 @@ pub struct Bench {
     pub(super) bridge: Option<Joined>,
     /// What stands between slot and memory.
     hardware: Hardware,
+    /// What is seen at the pins, of RTL.
+    pub(super) at_pins: AtPins,
     /// What goes wrong on purpose.
     pub(super) trouble: Option<Trouble>,
     buffers: Vec<(PhysAddr, u64)>,
@@ -90,7 +94,7 @@ impl Bench {
         mut watch: Watch,
         make: MakeCard<'_>,
     ) -> Result<Self, RunError> {
-        let card = make(config, card_config(config, device))?;
+        let (card, at_pins) = make(config, card_config(config, device))?.apart();
         let ram = ram(config).map_err(RunError::input)?;
         let witness = config.watched.then(Witness::default);
         let iommu = system::hardware(config, &ram);
@@ -126,6 +130,7 @@ impl Bench {
             witness,
             hardware: config.setup.hardware,
             trouble,
+            at_pins,
             buffers: Vec::new(),
             machine,
         })

@@ -36,10 +36,12 @@ pub enum Verb {
     Study(StudyArgs),
     /// Run what is drawn by lot, with faults: no panic, no hang, nothing lost without anybody being told
     Soak(SoakArgs),
+    /// Run a scenario on the model and on RTL: the first difference, and how far apart they are in time
+    Compare(Box<CompareArgs>),
     /// Print the JSON schema of a report
     Schema {
         /// Which report
-        #[arg(value_parser = ["run", "study", "bench"], default_value = "run")]
+        #[arg(value_parser = ["run", "compare", "study", "bench"], default_value = "run")]
         of: String,
     },
     /// Print a completion script for a shell
@@ -106,6 +108,47 @@ pub struct RunOptions {
     /// Report the wall-clock time as `wall_s`, which otherwise is 0 so that equal runs give equal files
     #[arg(long)]
     pub wall_clock: bool,
+}
+
+/// The options of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The scenario, a TOML file; the default one when left out
+    pub scenario: Option<PathBuf>,
+    /// The RTL: a manifest
+    #[arg(long, value_name = "MANIFEST")]
+    pub rtl: PathBuf,
+    /// Seed of everything drawn by lot, instead of the scenario's
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Machine to plug the card into, instead of the scenario's; may be repeated
+    #[arg(long, value_name = "ID")]
+    pub platform: Vec<String>,
+    /// Only runs whose name contains this, as in `hybrid/direct/net`
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Set one key of the scenario, as in `card.queue_size=64`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Runs at a time; as many as there are cores when left out
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+}
+
+impl CompareArgs {
+    /// What they put in place of what a scenario says.
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides {
+            platforms: self.platform.clone(),
+            seed: self.seed,
+            only: self.only.clone(),
+            set: self.set.clone(),
+            ..Overrides::default()
+        }
+    }
 }
 
 /// The options of `soak`.
@@ -176,7 +219,6 @@ impl LspciArgs {
     /// # Errors
     /// A card that this version does not have.
     pub(super) fn overrides(&self) -> Result<Overrides, InputError> {
-        check_card(&self.card)?;
         Ok(Overrides { platforms: vec![self.platform.clone()], ..Overrides::default() })
     }
 }
@@ -207,24 +249,12 @@ pub struct BenchArgs {
     pub dma_child: Option<String>,
 }
 
-fn check_card(card: &str) -> Result<(), InputError> {
-    if card == "model" {
-        return Ok(());
-    }
-    let why = match card.strip_prefix("rtl:") {
-        Some(_) => "RTL cards are not available in this version; there is: model".to_owned(),
-        None => format!("unknown card `{card}`; there is: model"),
-    };
-    Err(InputError::whole("--card", why))
-}
-
 impl RunOptions {
     /// What they put in place of what a scenario says.
     ///
     /// # Errors
     /// A card that this version does not have.
     pub(super) fn overrides(&self) -> Result<Overrides, InputError> {
-        check_card(&self.card)?;
         Ok(Overrides {
             platforms: self.platform.clone(),
             seed: self.seed,

@@ -9,7 +9,8 @@ use rtl_model::{BlkConfig, DeviceConfig, NetConfig};
 use super::args::LspciArgs;
 use super::{Failure, HELD, Status};
 use crate::bench::watch::Watch;
-use crate::bench::wiring::{Bench, model};
+use crate::bench::wiring::Bench;
+use crate::card::CardChoice;
 use crate::lspci::dump;
 use crate::platform::setup::Slot;
 use crate::scenario::Scenario;
@@ -27,7 +28,8 @@ pub(super) fn lspci(args: &LspciArgs, out: &mut dyn Write) -> Result<Status, Fai
         Device::Blk => DeviceConfig::Blk(BlkConfig::default()),
         Device::Net => DeviceConfig::Net(NetConfig::default()),
     };
-    let mut bench = Bench::new(&config, device, Watch::new(), &model)?;
+    let mut bench =
+        Bench::new(&config, device, Watch::new(), &|run, card| run.under_test.plug(run, card))?;
     let card = bench.card;
     let port = dump(&mut bench.machine, Function::new(ROOT_PORT), "root port");
     let card = dump(&mut bench.machine, Function::new(card), "virtio card");
@@ -37,8 +39,11 @@ pub(super) fn lspci(args: &LspciArgs, out: &mut dyn Write) -> Result<Status, Fai
 
 /// The first run of the default scenario on the platform asked for.
 fn configuration(args: &LspciArgs) -> Result<RunConfig, Failure> {
-    let scenario = Scenario::load(None, &args.overrides()?)?;
-    scenario.runs.into_iter().next().ok_or_else(|| {
+    let card = CardChoice::parse(&args.card)?;
+    let mut scenario = Scenario::load(None, &args.overrides()?)?;
+    card.adapt(&mut scenario.runs)?;
+    let run = scenario.runs.into_iter().next().map(|run| RunConfig { under_test: card, ..run });
+    run.ok_or_else(|| {
         InputError::whole("--platform", format!("{} has no run", args.platform)).into()
     })
 }

@@ -11,6 +11,7 @@ use super::args::RunOptions;
 use super::outputs::Outputs;
 use super::stopwatch::Stopwatch;
 use super::{Bench, Failure, HELD, Status, VIOLATED, platforms};
+use crate::card::CardChoice;
 use crate::parallel::run_all;
 use crate::report::{self, RunReport};
 use crate::scenario::Scenario;
@@ -27,7 +28,10 @@ pub(super) fn run(
         return platforms::run(path, options, bench, out);
     }
     let stopwatch = Stopwatch::start();
+    let card = CardChoice::parse(&options.card)?;
     let mut scenario = Scenario::load(path, &options.overrides()?)?;
+    let left_out = card.adapt(&mut scenario.runs)?;
+    scenario.runs.iter_mut().for_each(|run| run.under_test = card.clone());
     inspect(&scenario.runs, bench)?;
     let outputs = Outputs::prepare(options, &mut scenario.runs)?;
 
@@ -40,6 +44,12 @@ pub(super) fn run(
     let report = RunReport::new(&scenario, &results?, wall_s);
     outputs.deliver(&scenario.runs, &report.to_text().map_err(anyhow::Error::from)?)?;
     super::say(out, &report::text(&report))?;
+    if left_out > 0 {
+        super::say(
+            out,
+            &format!("{left_out} runs were left out: the card is not made for them.\n"),
+        )?;
+    }
     Ok(if report.all_held() { HELD } else { VIOLATED })
 }
 

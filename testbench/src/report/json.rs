@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::faults::FaultFigures;
 use super::result::RunResult;
 use super::threshold::Verdict;
+use crate::card::CardChoice;
 use crate::platform::Outcome;
 use crate::preset::{Quantity, Timing};
 use crate::scenario::Scenario;
@@ -25,7 +26,7 @@ pub struct RunReport {
     pub scenario: String,
     /// The platforms, joined by commas.
     pub platform: String,
-    /// What was under test: `model`.
+    /// What was under test: `model`, or `rtl:` and a manifest.
     pub card: String,
     /// The seed.
     pub seed: u64,
@@ -229,7 +230,11 @@ impl RunReport {
             schema: SCHEMA.to_owned(),
             scenario: scenario.name.clone(),
             platform: platforms.join(","),
-            card: "model".to_owned(),
+            card: scenario
+                .runs
+                .first()
+                .map_or(CardChoice::Model, |run| run.under_test.clone())
+                .to_string(),
             seed: scenario.seed,
             thresholds: Verdict::all(&scenario.thresholds, &results),
             results,

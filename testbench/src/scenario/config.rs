@@ -10,6 +10,7 @@ use pcie_sim::time::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::card::CardChoice;
 use crate::platform::{Platform, Setup};
 use crate::preset::Timing;
 
@@ -236,12 +237,16 @@ pub struct WaveFile {
 pub struct RunConfig {
     /// The machine.
     pub platform: &'static Platform,
+    /// The card under test.
+    pub under_test: CardChoice,
     /// How it is built: the platform's own way, or a variant of it.
     pub setup: Setup,
     /// What that variant is; empty for the platform's own way.
     pub variant: &'static str,
     /// Every DMA address is kept, and the run is judged by them.
     pub watched: bool,
+    /// Everything that crosses the link is kept beside the result.
+    pub recorded: bool,
     /// The device.
     pub device: Device,
     /// The format of its rings.
@@ -272,6 +277,8 @@ pub struct RunConfig {
     pub trace: Option<PathBuf>,
     /// Where to write waves; nowhere when `None`.
     pub waves: Option<WaveFile>,
+    /// Where RTL writes its own waves, an FST file; nowhere when `None`.
+    pub rtl_waves: Option<PathBuf>,
 }
 
 impl RunConfig {

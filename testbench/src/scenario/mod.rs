@@ -26,6 +26,7 @@ use self::config::{
 pub use self::file::{ByteSize, Threshold};
 use self::file::{File, SyntheticCommands, SyntheticPackets};
 use self::source::{InputError, Source};
+use crate::card::CardChoice;
 use crate::platform::{self, Platform, Setup};
 use crate::preset::Timing;
 
@@ -243,7 +244,10 @@ impl Cells<'_> {
             // Platforms without one have been refused.
             setup: platform.setup().copied().unwrap_or(Setup::PLAIN),
             variant: case.map_or("", |case| case.variant),
+            under_test: CardChoice::Model,
+            rtl_waves: None,
             watched: false,
+            recorded: false,
             device,
             ring: config::RingFormat::Split,
             placement: config::Placement::Host,

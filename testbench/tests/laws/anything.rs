@@ -7,7 +7,7 @@ use proptest::sample::select;
 use testbench::bench::run_with;
 use testbench::scenario::config::{CompletionMode, RunConfig};
 
-use crate::rig::{Card, MODEL, cell_with};
+use crate::rig::{CARD, Card, cell_with};
 
 /// What is drawn by lot.
 #[derive(Debug, Clone)]
@@ -183,6 +183,6 @@ proptest! {
     /// DESIGN.md: a card's parameters change how long it takes, not whether it works.
     #[test]
     fn traffic_gets_through_whatever_card_driver_and_link_are_built_as(choice in choice()) {
-        gets_through(MODEL, &choice)?;
+        gets_through(CARD, &choice)?;
     }
 }

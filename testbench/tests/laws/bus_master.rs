@@ -7,7 +7,7 @@ use pcie_sim::spec::pci::{command, header};
 use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::Tlp;
 
-use crate::rig::{self, Card, MODEL, Rig, cell};
+use crate::rig::{self, CARD, Card, Rig, cell};
 
 fn set_bus_master(rig: &mut Rig<BlkDriver>, on: bool) {
     let card = rig.card;
@@ -63,5 +63,5 @@ fn quiet_while_off(card: Card) {
 /// PCIe 5.0 §7.5.1.1.3, "Command Register"; PLATFORMS.md, rule 8.
 #[test]
 fn without_bus_master_enable_no_dma_and_no_interrupt_leaves_the_card_and_with_it_work_goes_on() {
-    quiet_while_off(MODEL);
+    quiet_while_off(CARD);
 }

@@ -3,7 +3,7 @@
 use pcie_sim::time::Span;
 use testbench::bench::run_with;
 
-use crate::rig::{Card, MODEL, cell_with};
+use crate::rig::{CARD, Card, cell_with};
 
 /// How long 20 packets of 1,226 bytes take from the first's sending to the last's return.
 fn takes(card: Card, cable: &str) -> Span {
@@ -28,5 +28,5 @@ fn cable(card: Card) {
 /// IEEE 802.3 clause 4: a packet keeps the cable busy for its bytes and 24 more.
 #[test]
 fn a_cable_takes_the_time_that_its_length_and_its_rate_make_it_take() {
-    cable(MODEL);
+    cable(CARD);
 }

@@ -6,7 +6,7 @@ use pcie_sim::tlp::{FlowClass, Tlp};
 use testbench::bench::{inspect, run_with};
 use testbench::cli::{self, Bench, main_with};
 
-use crate::rig::{Card, MODEL, runs};
+use crate::rig::{CARD, Card, runs};
 
 /// Which way a byte is changed.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,7 @@ fn all_data_comes_back(card: Card) {
 /// DESIGN.md, scoreboard: every packet back byte for byte, every block as last written.
 #[test]
 fn every_packet_and_every_block_comes_back_byte_for_byte_through_every_cell_of_the_matrix() {
-    all_data_comes_back(MODEL);
+    all_data_comes_back(CARD);
 }
 
 fn a_changed_byte_is_found(card: Card) {
@@ -111,7 +111,7 @@ fn a_changed_byte_is_found(card: Card) {
             );
             let config = &runs("x86-noiommu", &(matrix + TRAFFIC))[0];
             let result = run_with(config, &|config, parameters| {
-                Ok(Box::new(Flip { card: card(config, parameters)?, way, nth: 5 }))
+                Ok(card(config, parameters)?.behind(|card| Flip { card, way, nth: 5 }))
             });
             let result = result.expect("a card's fault is a finding");
             let rules: Vec<&str> = result.violations.iter().map(|v| v.rule.as_str()).collect();
@@ -123,13 +123,13 @@ fn a_changed_byte_is_found(card: Card) {
 /// The same comparison can fail: one bit of a byte is enough.
 #[test]
 fn a_bit_changed_on_the_way_is_found_by_the_scoreboard() {
-    a_changed_byte_is_found(MODEL);
+    a_changed_byte_is_found(CARD);
 }
 
 fn a_changed_byte_is_status_1(card: Card) {
     let run = move |config: &_| {
         run_with(config, &|config, parameters| {
-            Ok(Box::new(Flip { card: card(config, parameters)?, way: Way::Out, nth: 3 }))
+            Ok(card(config, parameters)?.behind(|card| Flip { card, way: Way::Out, nth: 3 }))
         })
     };
     let folder = tempfile::tempdir().expect("a place for files");
@@ -156,5 +156,5 @@ fn a_changed_byte_is_status_1(card: Card) {
 /// DESIGN.md, "The command": 1 when a rule was violated.
 #[test]
 fn a_changed_byte_ends_the_command_with_status_1_and_is_in_its_report() {
-    a_changed_byte_is_status_1(MODEL);
+    a_changed_byte_is_status_1(CARD);
 }

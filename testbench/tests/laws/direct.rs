@@ -5,7 +5,7 @@ use testbench::analyzer::Purpose::{
     self, AvailIdx, Descriptor, EventSuppression, MsiX, Payload, RingEntry, UsedElement, UsedIdx,
 };
 
-use crate::rig::{self, Card, MODEL, cell, cell_with, ring, shape};
+use crate::rig::{self, CARD, Card, cell, cell_with, ring, shape};
 
 const READ: bool = false;
 const WRITE: bool = true;
@@ -44,7 +44,7 @@ fn rings_in_host_memory(card: Card) {
 /// element, used index, `flags`, interrupt.
 #[test]
 fn a_buffer_in_host_rings_costs_three_ring_reads_two_ring_writes_one_flags_read_one_interrupt() {
-    rings_in_host_memory(MODEL);
+    rings_in_host_memory(CARD);
 }
 
 fn event_index(card: Card) {
@@ -88,33 +88,7 @@ fn event_index(card: Card) {
 /// `avail_event` and must look at the index once more.
 #[test]
 fn the_event_index_costs_one_write_and_one_read_more_each_time_the_card_goes_to_rest() {
-    event_index(MODEL);
-}
-
-fn always_interrupt(card: Card) {
-    let knob = "[card]\nalways_interrupt = true\n";
-    let config = cell_with("x86-noiommu", "net", "host", "direct", false, knob);
-    let mut rig = rig::net(&config, &card);
-    rig.send(64, 0);
-    assert_eq!(
-        shape(&rig.dma()),
-        [
-            (READ, AvailIdx),
-            (READ, RingEntry),
-            (READ, Descriptor),
-            (READ, Payload),
-            (WRITE, UsedElement),
-            (WRITE, UsedIdx),
-            (WRITE, MsiX),
-        ],
-    );
-    rig.assert_clean();
-}
-
-/// Virtio 1.4 §2.7.7.2: a device SHOULD NOT interrupt an unwilling driver, but may.
-#[test]
-fn a_card_that_always_interrupts_saves_the_read_of_the_suppression_word() {
-    always_interrupt(MODEL);
+    event_index(CARD);
 }
 
 fn hybrid(card: Card) {
@@ -144,7 +118,7 @@ fn hybrid(card: Card) {
 /// PLATFORMS.md, "Where rings and buffers live": descriptors and driver area on the card.
 #[test]
 fn hybrid_rings_cost_no_ring_read_over_the_link() {
-    hybrid(MODEL);
+    hybrid(CARD);
 }
 
 /// Of the CPU's reads: the doorbell's suppression word, looks at the used index of either queue until one
@@ -179,5 +153,5 @@ fn on_the_card(card: Card) {
 /// PLATFORMS.md, "Where rings and buffers live": all three areas on the card.
 #[test]
 fn rings_on_the_card_cost_no_ring_access_over_the_link_and_the_cpus_reads_are_counted() {
-    on_the_card(MODEL);
+    on_the_card(CARD);
 }

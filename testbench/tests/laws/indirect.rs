@@ -4,7 +4,7 @@ use testbench::analyzer::Purpose::{AvailIdx, Descriptor, IndirectTable, Payload,
 
 use host_driver::{BlkOp, Segment};
 
-use crate::rig::{self, Card, MODEL, cell, count, shape};
+use crate::rig::{self, CARD, Card, cell, count, shape};
 
 /// Bytes of a descriptor. Virtio 1.4 §2.7.5.
 const DESC_BYTES: usize = 16;
@@ -39,7 +39,7 @@ fn one_descriptor(card: Card) {
 /// Virtio 1.4 §2.7.5.3: the ring's descriptor leads to a table elsewhere.
 #[test]
 fn an_indirect_buffer_costs_one_read_more_than_a_direct_one_wherever_the_rings_are() {
-    one_descriptor(MODEL);
+    one_descriptor(CARD);
 }
 
 /// Header, `segments` of data, status: as many descriptors in the table.
@@ -65,7 +65,7 @@ fn many_descriptors(card: Card) {
 /// Virtio 1.4 §2.7.5.3; PCIe 5.0 §2.2.7: one request where it fits one.
 #[test]
 fn a_table_costs_one_read_whatever_the_number_of_its_entries_as_long_as_it_fits_one_request() {
-    many_descriptors(MODEL);
+    many_descriptors(CARD);
 }
 
 fn chain(card: Card) {
@@ -85,5 +85,5 @@ fn chain(card: Card) {
 /// Virtio 1.4 §2.7.5: each descriptor names the next.
 #[test]
 fn a_direct_chain_costs_one_read_for_each_of_its_descriptors_without_prefetch() {
-    chain(MODEL);
+    chain(CARD);
 }

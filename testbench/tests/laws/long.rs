@@ -2,7 +2,7 @@
 
 use testbench::bench::run_with;
 
-use crate::rig::{Card, MODEL, cell_with};
+use crate::rig::{CARD, Card, cell_with};
 
 fn indices_wrap(card: Card) {
     let rest = "[host]\nram = \"64 MiB\"\n[card]\nqueue_size = 64\ndescriptor_prefetch = 4\n\
@@ -17,7 +17,7 @@ fn indices_wrap(card: Card) {
 /// Virtio 1.4 §2.7.6, §2.7.8: `idx` starts at 0 and increases, modulo 65,536.
 #[test]
 fn traffic_goes_on_when_every_index_has_gone_around() {
-    indices_wrap(MODEL);
+    indices_wrap(CARD);
 }
 
 fn every_size(card: Card) {
@@ -43,5 +43,5 @@ fn every_size(card: Card) {
 /// Virtio 1.4 §2.7: a queue's size is a power of two.
 #[test]
 fn a_queue_of_every_size_can_be_filled_to_its_last_place() {
-    every_size(MODEL);
+    every_size(CARD);
 }

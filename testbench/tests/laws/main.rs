@@ -5,10 +5,13 @@
 
 mod rig;
 mod tables;
+mod under_test;
 
+mod always;
 mod anything;
 mod bus_master;
 mod cable;
+mod compare;
 mod data;
 mod direct;
 mod foreign;

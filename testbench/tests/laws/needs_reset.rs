@@ -8,7 +8,7 @@ use pcie_sim::spec::virtio_pci::status;
 use rtl_model::{AddressPolicy, CardConfig};
 use testbench::bench::run_with;
 
-use crate::rig::{self, Card, MODEL, cell};
+use crate::rig::{self, CARD, Card, cell};
 
 /// What a driver says of a card that was built otherwise, and that accepts ACCESS_PLATFORM or not.
 fn probed(card: Card, change: fn(&mut CardConfig), accept: bool) -> Result<(), ProbeError> {
@@ -41,7 +41,7 @@ fn refusal(card: Card) {
 /// Virtio 1.4 §3.1.1, step 6.
 #[test]
 fn a_card_that_refuses_features_ok_is_a_typed_error_and_leaves_nothing_behind() {
-    refusal(MODEL);
+    refusal(CARD);
 }
 
 fn access_platform(card: Card) {
@@ -61,7 +61,7 @@ fn access_platform(card: Card) {
 /// Virtio 1.4 §6.2: a device MAY fail to operate when VIRTIO_F_ACCESS_PLATFORM is not accepted.
 #[test]
 fn a_card_that_needs_access_platform_refuses_a_driver_without_and_takes_one_with() {
-    access_platform(MODEL);
+    access_platform(CARD);
 }
 
 fn corrupt_index(card: Card) {
@@ -106,7 +106,7 @@ fn corrupt_index(card: Card) {
 /// Virtio 1.4 §2.1.1 and §2.1.2: DEVICE_NEEDS_RESET, a configuration change interrupt, and a reset.
 #[test]
 fn a_corrupt_index_makes_the_card_ask_for_a_reset_which_the_driver_sees_and_recovers_from() {
-    corrupt_index(MODEL);
+    corrupt_index(CARD);
 }
 
 fn refusal_is_told(card: Card) {
@@ -126,5 +126,5 @@ fn refusal_is_told(card: Card) {
 /// DESIGN.md, "The command": what a card does wrong is status 1, not an internal error.
 #[test]
 fn a_card_that_cannot_be_driven_is_a_finding_of_the_run() {
-    refusal_is_told(MODEL);
+    refusal_is_told(CARD);
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use testbench::analyzer::Purpose::Payload;
 use testbench::scenario::config::RunConfig;
 
-use crate::rig::{self, Card, Dma, MODEL, cell_with};
+use crate::rig::{self, CARD, Card, Dma, cell_with};
 
 /// Bytes of the largest packet, virtio header included.
 const LONGEST: usize = 12 + 9014;
@@ -95,7 +95,7 @@ proptest! {
     ) {
         let link = format!("[link]\nmrrs = {mrrs}\n");
         let config = cell_with(platform, "net", "host", "direct", false, &link);
-        reads(MODEL, &config, len, offset)?;
+        reads(CARD, &config, len, offset)?;
     }
 
     /// PCIe 5.0 §2.2.2: no payload is longer than Max_Payload_Size.
@@ -108,7 +108,7 @@ proptest! {
     ) {
         let link = format!("[link]\nmps = {mps}\n");
         let config = cell_with(platform, "blk", "host", "direct", false, &link);
-        writes(MODEL, &config, sectors, offset)?;
+        writes(CARD, &config, sectors, offset)?;
     }
 }
 
@@ -118,7 +118,7 @@ fn the_sizes_of_a_scenario_reach_the_card() {
     for (mps, mrrs) in [(128, 4096), (512, 128), (1024, 512), (4096, 2048)] {
         let link = format!("[link]\nmps = {mps}\nmrrs = {mrrs}\n");
         let config = cell_with("x86-noiommu", "blk", "host", "direct", false, &link);
-        let rig = rig::blk(&config, &MODEL);
+        let rig = rig::blk(&config, &CARD);
         let shadow = rig.machine.tap.analyzer.config().expect("firmware was there");
         let limits = shadow.limits().expect("Device Control was written");
         assert_eq!((limits.payload, limits.read_request), (mps, mrrs));

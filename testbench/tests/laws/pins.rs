@@ -11,6 +11,7 @@ use rtl_model::pins::pinned::{Pinned, PinnedConfig};
 use rtl_model::pins::tlp_stream::Stalls;
 use rtl_model::{Card, CardConfig};
 use testbench::bench::run_with;
+use testbench::card::Plugged as InSlot;
 use testbench::report::{RunError, RunResult};
 use testbench::scenario::config::RunConfig;
 
@@ -31,10 +32,10 @@ fn plug(card: CardConfig, pins: PinnedConfig, stalls: Stalls) -> Result<Plugged,
 /// A run with the model behind pins, on which nobody may have done anything wrong.
 fn run_behind(config: &RunConfig, pins: &PinnedConfig, stalls: Stalls) -> RunResult {
     let plugged = RefCell::new(None);
-    let make = |_: &RunConfig, card: CardConfig| -> Result<Box<dyn Endpoint>, RunError> {
+    let make = |_: &RunConfig, card: CardConfig| -> Result<InSlot, RunError> {
         let card = plug(card, pins.clone(), stalls)?;
         plugged.replace(Some(card.clone()));
-        Ok(Box::new(card))
+        Ok(InSlot::from(Box::new(card) as Box<dyn Endpoint>))
     };
     let result = run_with(config, &make).expect("it runs");
     let card = plugged.take().expect("a card was made");

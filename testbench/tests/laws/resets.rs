@@ -10,7 +10,7 @@ use pcie_sim::time::Span;
 use testbench::bench::wiring::Bench;
 use testbench::scenario::config::{Placement, RunConfig};
 
-use crate::rig::{self, Card, MODEL, Rig, cell};
+use crate::rig::{self, CARD, Card, Rig, cell};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reset {
@@ -114,7 +114,7 @@ fn probes_again(card: Card) {
 /// one finds it as after power-on, the disk's contents excepted.
 #[test]
 fn after_a_reset_in_the_middle_of_work_the_driver_is_told_and_a_new_one_goes_on() {
-    probes_again(MODEL);
+    probes_again(CARD);
 }
 
 fn restarts(card: Card) {
@@ -142,5 +142,5 @@ fn restarts(card: Card) {
 /// the status without DRIVER_OK, and starts the device again.
 #[test]
 fn a_driver_whose_card_was_reset_behind_its_back_sees_it_and_starts_again() {
-    restarts(MODEL);
+    restarts(CARD);
 }

@@ -7,7 +7,7 @@ use host_driver::{
     BlkDone, BlkDriver, BlkOp, BlkRequest, DriverConfig, DriverError, NetDriver, NetEvents, Segment,
 };
 use pcie_sim::address::PhysAddr;
-use pcie_sim::endpoint::{Direction, Endpoint};
+use pcie_sim::endpoint::Direction;
 use pcie_sim::host::{Bus, Memory};
 use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::Tlp;
@@ -15,7 +15,8 @@ use rtl_model::{Backing, BlkConfig, CardConfig, DeviceConfig, NetConfig};
 use testbench::analyzer::registers::QueueRegisters;
 use testbench::analyzer::{Purpose, Region, Role, RoundTrip};
 use testbench::bench::watch::{Seen, Watch};
-use testbench::bench::wiring::{Bench, MakeCard, model};
+use testbench::bench::wiring::{Bench, MakeCard};
+use testbench::card::Plugged;
 use testbench::measure::Counts;
 use testbench::report::RunError;
 use testbench::scenario::config::RunConfig;
@@ -23,10 +24,10 @@ use testbench::scenario::source::Source;
 use testbench::scenario::{Overrides, Scenario};
 
 /// Makes the card under test.
-pub(crate) type Card = fn(&RunConfig, CardConfig) -> Result<Box<dyn Endpoint>, RunError>;
+pub(crate) type Card = fn(&RunConfig, CardConfig) -> Result<Plugged, RunError>;
 
-/// The card that this repository's model is.
-pub(crate) const MODEL: Card = model;
+/// The card that the laws are about.
+pub(crate) use crate::under_test::CARD;
 
 /// An interrupt message.
 pub(crate) const MSIX: Purpose = Purpose::MsiX;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use host_driver::{BlkDriver, BlkOp, Segment};
 use pcie_sim::address::{BusAddr, PhysAddr};
-use pcie_sim::endpoint::{Direction, Endpoint};
+use pcie_sim::endpoint::Direction;
 use pcie_sim::host::{Bus, Width};
 use pcie_sim::iommu::DmaKind;
 use pcie_sim::link::faults::Redirect;
@@ -15,7 +15,7 @@ use pcie_sim::tlp::Tlp;
 use testbench::analyzer::{Purpose, Role};
 use testbench::bench::run_with;
 
-use crate::rig::{self, Card, MODEL, Rig, cell, cell_with};
+use crate::rig::{self, CARD, Card, Rig, cell, cell_with};
 use crate::tables::{REGISTERS, Tables};
 
 /// Descriptor flags. Virtio 1.4 §2.7.5.
@@ -114,7 +114,7 @@ fn one_command(rig: &mut Rig<BlkDriver>, tables: &Tables, op: BlkOp, len: usize)
 /// VT-d, "Second-Stage Translation"; PLATFORMS.md, row `x86-vtd` and rule 5.
 #[test]
 fn every_address_the_card_is_given_is_an_iova_mapped_in_its_direction_until_it_is_given_back() {
-    addresses_are_mapped(MODEL);
+    addresses_are_mapped(CARD);
 }
 
 /// Where stray DMA goes: a bus address that nothing is mapped at, with RAM at the physical address of
@@ -130,12 +130,11 @@ fn stray(card: Card) -> (Rig<BlkDriver>, Aim) {
     let config = cell_with("x86-vtd", "blk", "host", "direct", false, small);
     let make = |config: &_, parameters| {
         let aim = Rc::clone(&aim);
-        let redirect =
-            Redirect::new(card(config, parameters)?, move |_, address| match aim.get() {
-                Some((start, end)) if (start..end).contains(&address) => NOWHERE + address - start,
-                _ => address,
-            });
-        Ok(Box::new(redirect) as Box<dyn Endpoint>)
+        let elsewhere = move |_, address: u64| match aim.get() {
+            Some((start, end)) if (start..end).contains(&address) => NOWHERE + address - start,
+            _ => address,
+        };
+        Ok(card(config, parameters)?.behind(|card| Redirect::new(card, elsewhere)))
     };
     let rig = rig::blk(&config, &make);
     (rig, aim)
@@ -239,7 +238,7 @@ fn stray_read(card: Card) {
 /// VT-d, "Fault Reason Encodings", 6: read permission missing. Virtio 1.4 §5.2.6: VIRTIO_BLK_S_IOERR.
 #[test]
 fn a_read_of_an_unmapped_page_is_recorded_and_fails_the_request_and_nothing_is_written() {
-    stray_read(MODEL);
+    stray_read(CARD);
 }
 
 fn stray_write(card: Card) {
@@ -255,7 +254,7 @@ fn stray_write(card: Card) {
 /// VT-d, "Fault Reason Encodings", 5: write permission missing. PCIe 5.0 §2.4.1: writes are posted.
 #[test]
 fn a_write_to_an_unmapped_page_is_recorded_and_touches_no_memory() {
-    stray_write(MODEL);
+    stray_write(CARD);
 }
 
 fn report(card: Card) {
@@ -263,12 +262,12 @@ fn report(card: Card) {
     let config = cell_with("x86-vtd", "blk", "host", "direct", false, traffic);
     let result = run_with(&config, &|config, parameters| {
         let mut sent = 0;
-        let redirect = Redirect::new(card(config, parameters)?, move |_, address| {
+        let elsewhere = move |_, address: u64| {
             // The interrupt range is no memory.
             sent += u32::from(address >> 20 != 0xfee);
             if sent == 30 { NOWHERE } else { address }
-        });
-        Ok(Box::new(redirect))
+        };
+        Ok(card(config, parameters)?.behind(|card| Redirect::new(card, elsewhere)))
     })
     .expect("a card's fault is a finding");
     let told = result.violations.iter().find(|violation| violation.rule == "DMA-REFUSED");
@@ -281,7 +280,7 @@ fn report(card: Card) {
 /// DESIGN.md, "The command": what a run found is in its report.
 #[test]
 fn the_report_names_a_blocked_access_with_requester_address_and_reason() {
-    report(MODEL);
+    report(CARD);
 }
 
 fn physical_addresses(card: Card) {
@@ -297,5 +296,5 @@ fn physical_addresses(card: Card) {
 /// PLATFORMS.md, row `x86-vtd`: without ACCESS_PLATFORM each DMA faults.
 #[test]
 fn physical_addresses_handed_to_a_translated_card_end_in_faults_and_a_driver_that_says_so() {
-    physical_addresses(MODEL);
+    physical_addresses(CARD);
 }

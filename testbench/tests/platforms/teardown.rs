@@ -15,6 +15,7 @@ use rtl_model::{Backing, BlkConfig, DeviceConfig};
 use testbench::bench::tables;
 use testbench::bench::watch::Watch;
 use testbench::bench::wiring::{Bench, model};
+use testbench::card::Plugged;
 use testbench::platform::setup::{Covers, Hardware};
 use testbench::platform::{Outcome, PLATFORMS};
 use testbench::scenario::config::{Layout, RunConfig};
@@ -60,8 +61,8 @@ impl Rig {
     fn new(config: RunConfig) -> Self {
         let gone = Rc::new(Cell::new(false));
         let make = |run: &RunConfig, card| {
-            let (card, gone) = (model(run, card)?, gone.clone());
-            Ok(Box::new(Pulled { card, gone }) as Box<dyn Endpoint>)
+            let (card, gone) = (model(run, card)?.endpoint, gone.clone());
+            Ok(Plugged::from(Box::new(Pulled { card, gone }) as Box<dyn Endpoint>))
         };
         let backing = Backing::Memory { capacity_sectors: 2048 };
         let device = DeviceConfig::Blk(BlkConfig { backing, ..BlkConfig::default() });

@@ -1,0 +1,156 @@
+//! The card under test: the model, or RTL that a manifest names. `--card model|rtl:MANIFEST`.
+
+mod adapt;
+mod rtl;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pcie_sim::endpoint::Endpoint;
+use rtl_model::pins::PinCard;
+use rtl_model::verilated::VerilatedModel;
+
+pub use rtl::RtlCard;
+
+use crate::bench::wiring;
+use crate::report::{RunError, Violation};
+use crate::scenario::config::RunConfig;
+use crate::scenario::source::InputError;
+
+/// The card under test.
+#[derive(Debug, Clone, Default)]
+pub enum CardChoice {
+    /// The cycle-approximate model.
+    #[default]
+    Model,
+    /// RTL under Verilator.
+    Rtl(Arc<RtlCard>),
+}
+
+impl CardChoice {
+    /// The card that is written as `text`, its manifest read.
+    ///
+    /// # Errors
+    /// A card that there is not; what is wrong in the manifest, with file, line and key.
+    pub fn parse(text: &str) -> Result<Self, InputError> {
+        if text == "model" {
+            return Ok(Self::Model);
+        }
+        match text.strip_prefix("rtl:") {
+            Some(manifest) => Ok(Self::Rtl(Arc::new(RtlCard::read(Path::new(manifest))?))),
+            None => {
+                let why = format!("unknown card `{text}`; there are: model, rtl:MANIFEST");
+                Err(InputError::whole("--card", why))
+            }
+        }
+    }
+
+    /// Leaves out the runs that the card is not made for, and takes from it what a scenario leaves open.
+    /// How many were left out.
+    ///
+    /// # Errors
+    /// When none is left, or the card cannot do what the scenario wants of it.
+    pub fn adapt(&self, runs: &mut Vec<RunConfig>) -> Result<usize, InputError> {
+        match self {
+            Self::Model => Ok(0),
+            Self::Rtl(card) => adapt::adapt(card, runs),
+        }
+    }
+
+    /// Makes the card for a run.
+    ///
+    /// # Errors
+    /// A parameter that does not fit, RTL that cannot be built or bound.
+    pub fn plug(
+        &self,
+        run: &RunConfig,
+        config: rtl_model::CardConfig,
+    ) -> Result<Plugged, RunError> {
+        match self {
+            Self::Model => wiring::model(run, config),
+            Self::Rtl(card) => card.plug(run, &config),
+        }
+    }
+}
+
+impl fmt::Display for CardChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Model => f.write_str("model"),
+            Self::Rtl(card) => write!(f, "rtl:{}", card.manifest().origin),
+        }
+    }
+}
+
+/// RTL in the slot, in the machine's hand and in the bench's.
+type PinsInSlot = Rc<RefCell<PinCard<VerilatedModel>>>;
+
+/// What is put into the slot.
+pub struct Plugged {
+    /// The card.
+    pub endpoint: Box<dyn Endpoint>,
+    pins: Option<PinsInSlot>,
+}
+
+impl From<Box<dyn Endpoint>> for Plugged {
+    fn from(endpoint: Box<dyn Endpoint>) -> Self {
+        Self { endpoint, pins: None }
+    }
+}
+
+impl Plugged {
+    /// Puts something between the card and the link.
+    #[must_use]
+    pub fn behind<E: Endpoint + 'static>(self, front: impl FnOnce(Box<dyn Endpoint>) -> E) -> Self {
+        Self { endpoint: Box::new(front(self.endpoint)), pins: self.pins }
+    }
+
+    fn rtl(card: PinsInSlot) -> Self {
+        Self { endpoint: Box::new(Rc::clone(&card)), pins: Some(card) }
+    }
+
+    /// The card, and what there is to say of its pins in the end.
+    pub(crate) fn apart(self) -> (Box<dyn Endpoint>, AtPins) {
+        (self.endpoint, AtPins(self.pins))
+    }
+}
+
+/// What was seen at the pins of RTL.
+#[derive(Default)]
+pub(crate) struct AtPins(Option<PinsInSlot>);
+
+impl AtPins {
+    /// Rules of the interface that were broken, and whether the design ended by itself; waves are complete
+    /// from then on.
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        let Some(card) = &self.0 else { return Vec::new() };
+        let mut card = card.borrow_mut();
+        let mut told: Vec<Violation> = card
+            .findings()
+            .kept()
+            .iter()
+            .map(|(time, finding)| Violation {
+                rule: finding.rule().to_owned(),
+                time: *time,
+                message: finding.to_string(),
+            })
+            .collect();
+        card.design_mut().close_waves();
+        if let Some(why) = card.design().stopped() {
+            told.push(Violation {
+                rule: "RTL-STOPPED".to_owned(),
+                time: card.design().now(),
+                message: format!("the design ended by itself: {why}"),
+            });
+        }
+        told
+    }
+
+    /// Clock cycles of the design so far.
+    pub(crate) fn cycles(&self) -> u64 {
+        self.0.as_ref().map_or(0, |card| card.borrow().edges())
+    }
+}
