@@ -8,8 +8,10 @@
 
 pub mod analyzer;
 pub mod bench;
+pub mod card;
 pub mod check;
 pub mod cli;
+pub mod compare;
 pub mod lspci;
 pub mod measure;
 pub mod parallel;

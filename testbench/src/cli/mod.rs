@@ -7,6 +7,7 @@ pub mod args;
 mod bench;
 mod bench_dma;
 mod bench_layers;
+mod compare;
 mod lspci;
 mod outputs;
 mod platforms;
@@ -21,6 +22,7 @@ use std::io::{self, ErrorKind, Write};
 use clap::{CommandFactory, Parser};
 
 use self::args::{Cli, Verb};
+use crate::compare::CompareReport;
 use crate::parallel::{keep_panics_quiet, without_panic};
 use crate::report::{RunError, RunReport, RunResult};
 use crate::scenario::config::{RunConfig, Workload};
@@ -137,6 +139,7 @@ fn dispatch(
     match cli.verb {
         None => run::run(None, &cli.options, bench, out),
         Some(Verb::Run(args)) => run::run(args.scenario.as_deref(), &args.options, bench, out),
+        Some(Verb::Compare(args)) => compare::compare(&args, bench, out),
         Some(Verb::Study(args)) => study::study(&args, bench, out),
         Some(Verb::Soak(args)) => soak::soak(&args, bench, out),
         Some(Verb::Schema { of }) => schema(&of, out),
@@ -154,6 +157,7 @@ fn dispatch(
 fn schema(of: &str, out: &mut dyn Write) -> Result<Status, Failure> {
     let schema = match of {
         "study" => schemars::schema_for!(StudyReport),
+        "compare" => schemars::schema_for!(CompareReport),
         "bench" => schemars::schema_for!(bench::BenchReport),
         _ => schemars::schema_for!(RunReport),
     };
