@@ -21,6 +21,7 @@ module common_config
   input  logic                     isr_config_i,
   input  logic                     needs_reset_i,    // a ring cannot go on
   output logic                     config_changed_o, // the driver is to be told
+  input  logic                     function_reset_i, // not by the driver: the status is 0 at once
   output logic                     reset_o,          // one cycle: everything under way ends
   output logic                     resetting_o,
   input  logic                     quiet_i,          // nothing is under way any more
@@ -105,7 +106,7 @@ module common_config
       set_bits = set_bits & ~virtio_pkg::VIRTIO_PCI_STATUS_DRIVER_OK;
   end
 
-  assign reset_o = status_we && wdata_i[7:0] == 8'd0;
+  assign reset_o = function_reset_i || (status_we && wdata_i[7:0] == 8'd0);
   assign resetting_o = resetting_q;
   assign running_o = (status_q & virtio_pkg::VIRTIO_PCI_STATUS_DRIVER_OK) != 8'd0 && !resetting_q;
   assign config_changed_o = needs_reset_i && running_o
@@ -147,8 +148,8 @@ module common_config
         driver_q[q] <= '0;
         device_q[q] <= '0;
       end
-      resetting_q <= rst_ni;
-      if (!rst_ni) status_q <= '0;
+      resetting_q <= rst_ni && !function_reset_i;
+      if (!rst_ni || function_reset_i) status_q <= '0;
     end else begin
       if (resetting_q && quiet_i) begin
         resetting_q <= 1'b0;

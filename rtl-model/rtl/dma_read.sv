@@ -25,7 +25,7 @@ module dma_read #(
   output logic [12:0]          sent_bytes_o,
   // Tags.
   input  logic                 tag_valid_i,
-  input  logic [7:0]           tag_i,
+  input  logic [8:0]           tag_i,
   output logic                 tag_take_o,
   output logic [OB-1:0]        owner_o,
   output logic [CB-1:0]        context_o,

@@ -54,6 +54,7 @@ module dma_write #(
   output logic [W-1:0]          tx_data_o,
   input  logic                  tx_take_i,
   input  logic                  tx_dtake_i,
+  output logic                  tx_open_o,      // a TLP has begun and goes on
   // Memory on the card.
   output logic                  mem_we_o,
   input  logic                  mem_gnt_i,
@@ -228,6 +229,7 @@ module dma_write #(
           b_data} = beat;
 
   logic here, started_q, discard;
+  assign tx_open_o = started_q;
   assign here = bar2_i != 64'd0 && b_address >= bar2_i
                 && b_address - bar2_i <= 64'(MEMORY_BYTES) - {51'd0, b_bytes};
   // After a reset only the TLP that has begun still leaves.
@@ -249,7 +251,7 @@ module dma_write #(
   assign mem_be_o = mask;
 
   assign tx_valid_o = beat_here && !discard && !here && b_first && !started_q && bus_master_i;
-  assign tx_hdr_o = virtio_pkg::memory_header(1'b1, b_address, b_bytes, id_i, 8'd0);
+  assign tx_hdr_o = virtio_pkg::memory_header(1'b1, b_address, b_bytes, id_i, 9'd0);
   assign tx_dwords_o = virtio_pkg::run_dwords(b_address[1:0], b_bytes);
   assign tx_dvalid_o = beat_here;
   assign tx_data_o = clean;

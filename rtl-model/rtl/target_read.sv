@@ -12,7 +12,12 @@ module target_read #(
   input  logic [31:0]    req_data_i,
   output logic           req_take_o,     // answered
   output logic [15:0]    id_o,           // bus, device and function, as configuration writes tell
-  output logic           unsupported_o,
+  // What was wrong with the request, until it is taken note of.
+  output logic           error_o,
+  output logic [4:0]     error_bit_o,
+  output logic [127:0]   error_hdr_o,
+  input  logic           error_take_i,
+  input  logic           resetting_i,    // configuration requests are put off, others refused
   // Configuration space.
   output logic [9:0]     cfg_addr_o,
   input  logic [31:0]    cfg_rdata_i,
@@ -86,6 +91,7 @@ module target_read #(
   logic started_q;             // the header is gone
   logic silent_q;              // a read of no bytes
   logic window_q;
+  logic error_q;
   logic [7:0] fence_q;
 
   // The request.
@@ -120,12 +126,15 @@ module target_read #(
   assign cfg_wdata_o = data_q;
   assign id_o = id_q;
 
-  // A configuration request for a function or a bus that is not here.
-  logic not_ours;
+  // A configuration request for a function or a bus that is not here; EP; an address that is translated.
+  logic not_ours, poisoned, refuse;
   assign not_ours = is_type_1 || hdr_q[74:72] != 3'd0;
-  assign cfg_we_o = state_q == DECODE && is_config && !not_ours && is_write;
-  assign unsupported_o = state_q == DECODE
-                         && (is_config ? not_ours : !is_read || hit == 2'd3);
+  assign poisoned = hdr_q[22];
+  assign refuse = resetting_i || poisoned || (is_config ? not_ours : !is_read || hit == 2'd3 || hdr_q[19:18] != 2'd0);
+  assign cfg_we_o = state_q == DECODE && is_config && !refuse && is_write;
+  assign error_o = error_q;
+  assign error_bit_o = poisoned ? virtio_pkg::AER_ERROR_POISONED : virtio_pkg::AER_ERROR_UNSUPPORTED;
+  assign error_hdr_o = hdr_q;
 
   // The configuration window: 1, 2 or 4 bytes at a multiple of their number, inside the BAR.
   logic window_ok, window_hit;
@@ -198,6 +207,7 @@ module target_read #(
   logic [31:0] c0, c1, c2;
   logic [7:0] c_byte1, c_byte2;
   logic refused, answered_data;
+  logic [2:0] status;
   assign requester = {hdr_q[39:32], hdr_q[47:40]};
   assign refused = state_q == REFUSE;
   assign answered_data = !refused && !(is_config && is_write);
@@ -213,9 +223,12 @@ module target_read #(
 `endif
   assign c0 = {1'b0, answered_data, 1'b0, virtio_pkg::TLP_TYPE_COMPLETION, c_byte1,
                answered_data ? c_byte2 : {c_byte2[7:2], 2'b00}, answered_data ? total_q[7:0] : 8'd0};
-  assign c1 = {id_q, refused ? virtio_pkg::TLP_STATUS_UNSUPPORTED : virtio_pkg::TLP_STATUS_SUCCESS, 1'b0,
+  assign c1 = {id_q, status, 1'b0,
                count[11:0]};
   assign c2 = {requester, hdr_q[55:48], 1'b0, lower};
+
+  assign status = !refused ? virtio_pkg::TLP_STATUS_SUCCESS
+                  : (resetting_i && is_config) ? virtio_pkg::TLP_STATUS_RETRY : virtio_pkg::TLP_STATUS_UNSUPPORTED;
 
   logic in_order;
 `ifdef BUG_ANSWER_PASSES_WRITES
@@ -224,7 +237,7 @@ module target_read #(
   // Without Bus Master Enable posted writes stand still; the host must still get its answers.
   assign in_order = $signed(gone_i - fence_q) >= 0 || !bus_master_i;
 `endif
-  assign tx_valid_o = (state_q == SEND || refused) && !started_q && in_order;
+  assign tx_valid_o = (state_q == SEND || (refused && !error_q)) && !started_q && in_order;
   assign tx_hdr_o = {32'd0, virtio_pkg::wire_order(c2), virtio_pkg::wire_order(c1),
                      virtio_pkg::wire_order(c0)};
   assign tx_dwords_o = answered_data ? total_q : 11'd0;
@@ -241,18 +254,21 @@ module target_read #(
       state_q <= IDLE;
       id_q <= '0;
       started_q <= 1'b0;
+      error_q <= 1'b0;
     end else begin
+      if (state_q == DECODE) error_q <= refuse && !resetting_i;
+      else if (error_take_i) error_q <= 1'b0;
       case (state_q)
         IDLE: if (req_valid_i && !req_take_o) state_q <= DECODE;
         DECODE: begin
           if (is_config) begin
-            if (not_ours) state_q <= REFUSE;
+            if (refuse) state_q <= REFUSE;
             else if (!window_hit) state_q <= CONFIG;
             else if (is_write) state_q <= WIN_WRITE;
             else state_q <= (window_bar_i == 8'd2 && window_ok) ? WIN_READ : CONFIG;
-            if (is_write && !not_ours) id_q <= {hdr_q[71:64], hdr_q[79:72]};
+            if (is_write && !refuse) id_q <= {hdr_q[71:64], hdr_q[79:72]};
           end else begin
-            state_q <= (is_read && hit != 2'd3) ? PART : REFUSE;
+            state_q <= refuse ? REFUSE : PART;
           end
         end
         WIN_READ:  if (mem_gnt_i) state_q <= CONFIG;

@@ -1,5 +1,5 @@
 // The card as the target of posted requests: memory writes go to a BAR, doubleword by doubleword to registers
-// and beat by beat to memory on the card. Messages need no action. What hits nothing is dropped and noted.
+// and beat by beat to memory on the card. Messages need no action. What hits nothing is dropped and told.
 module target_write #(
   parameter int W = 256,
   parameter longint MEMORY_BYTES = 1048576
@@ -19,7 +19,10 @@ module target_write #(
   input  logic [63:0]    bar0_i,
   input  logic [63:0]    bar1_i,
   input  logic [63:0]    bar2_i,
-  output logic           unsupported_o,
+  input  logic [12:0]    payload_max_i,
+  // What is wrong with the TLP whose header is taken.
+  output logic           error_o,
+  output logic [4:0]     error_bit_o,
   // A register write, never held up.
   output logic           reg_we_o,
   output logic           reg_bar_o,    // 0 or 1
@@ -58,11 +61,16 @@ module target_write #(
     .memory_space_i, .bar0_i, .bar1_i, .bar2_i, .start_i(address), .end_i(end_at), .bar_o(hit)
   );
 
-  // EP: poisoned data are for nobody.
-  logic taken;
-  assign taken = hit != 2'd3 && !hdr_i[22];
+  // EP: poisoned data are for nobody. A prefix, or too many data, make a TLP malformed.
+  logic poisoned, malformed, unsupported, taken;
+  assign poisoned = !hdr_i[7] && hdr_i[22];
+  assign malformed = hdr_i[7] || (is_write && {length, 2'b00} > payload_max_i);
+  assign unsupported = is_write ? hit == 2'd3 || hdr_i[19:18] != 2'd0 : !virtio_pkg::message_taken(hdr_i[63:56]);
+  assign taken = is_write && !poisoned && !malformed && !unsupported;
   assign hdr_take_o = state_q == IDLE && hdr_valid_i;
-  assign unsupported_o = hdr_take_o && is_write && !taken;
+  assign error_o = hdr_take_o && (poisoned || malformed || unsupported);
+  assign error_bit_o = poisoned ? virtio_pkg::AER_ERROR_POISONED
+                       : malformed ? virtio_pkg::AER_ERROR_MALFORMED : virtio_pkg::AER_ERROR_UNSUPPORTED;
 
   logic last_dw, last_lane;
   assign last_dw = left_q == 11'd1;
@@ -99,7 +107,7 @@ module target_write #(
       case (state_q)
         IDLE: begin
           if (hdr_valid_i && hdr_has_data_i)
-            state_q <= !(is_write && taken) ? DROP : (hit == 2'd2) ? MEMORY : REGISTERS;
+            state_q <= !taken ? DROP : (hit == 2'd2) ? MEMORY : REGISTERS;
         end
         REGISTERS: if (dat_valid_i && last_dw) state_q <= IDLE;
         default:   if (dat_valid_i && dat_last_i) state_q <= IDLE;

@@ -21,7 +21,10 @@ module virtio_card #(
   parameter int CABLE_CYCLES = 125,
   parameter int LINK_GENERATION = 3,
   parameter int LINK_LANES = 8,
-  parameter int TIMEOUT_CYCLES = 2500000
+  parameter logic [63:0] SERIAL_NUMBER = virtio_pkg::CARD_SERIAL_NUMBER,
+  parameter int CYCLES_PER_US = 250,     // the clock, for the ranges of the completion timeout
+  parameter int TIMEOUT_CYCLES = 2500000,
+  parameter int RESET_CYCLES = 250000    // a reset of the function takes so long
 ) (
   input  logic           clk_i,
   input  logic           rst_ni,
@@ -106,11 +109,15 @@ module virtio_card #(
   );
 
   // ---- The card as a target ----
-  logic memory_space, bus_master, extended_tag, msix_enable, msix_mask;
+  logic memory_space, bus_master, extended_tag, tag_10, msix_enable, msix_mask;
   logic [63:0] bar0, bar1, bar2;
   logic [12:0] payload_max, read_max;
   logic [15:0] id;
-  logic write_unsupported, read_unsupported;
+  logic write_error, read_error, read_error_take, cpl_error, cpl_advisory, late_error, late_ok;
+  logic [4:0] write_error_bit, read_error_bit, cpl_error_bit, timeout;
+  logic [127:0] read_error_hdr;
+  logic function_reset, resetting_function, aer_here;
+  logic [31:0] aer_rdata;
 
   logic tw_reg_we, tw_reg_bar, tw_mem_we;
   logic [13:0] tw_reg_addr;
@@ -123,7 +130,8 @@ module virtio_card #(
     .clk_i, .rst_ni, .hdr_valid_i(posted_hdr_valid), .hdr_i(hdr), .hdr_has_data_i(hdr_has_data),
     .hdr_take_o(posted_hdr_take), .dat_valid_i(posted_dat_valid), .dat_i(dat), .dat_last_i(dat_last),
     .dat_take_o(posted_dat_take), .memory_space_i(memory_space), .bar0_i(bar0), .bar1_i(bar1),
-    .bar2_i(bar2), .unsupported_o(write_unsupported), .reg_we_o(tw_reg_we), .reg_bar_o(tw_reg_bar),
+    .bar2_i(bar2), .payload_max_i(payload_max), .error_o(write_error), .error_bit_o(write_error_bit),
+    .reg_we_o(tw_reg_we), .reg_bar_o(tw_reg_bar),
     .reg_addr_o(tw_reg_addr), .reg_be_o(tw_reg_be), .reg_data_o(tw_reg_data), .mem_we_o(tw_mem_we),
     .mem_addr_o(tw_mem_addr), .mem_data_o(tw_mem_data), .mem_be_o(tw_mem_be)
   );
@@ -148,8 +156,9 @@ module virtio_card #(
   logic [3*W-1:0] tx_data;
   target_read #(.W(W), .MEMORY_BYTES(MEMORY_BYTES)) u_target_read (
     .clk_i, .rst_ni, .req_valid_i(np_valid), .req_hdr_i(np_hdr), .req_data_i(np_data),
-    .req_take_o(np_take), .id_o(id), .unsupported_o(read_unsupported), .cfg_addr_o(cfg_addr),
-    .cfg_rdata_i(cfg_rdata), .cfg_we_o(cfg_we), .cfg_be_o(cfg_be), .cfg_wdata_o(cfg_wdata),
+    .req_take_o(np_take), .id_o(id), .error_o(read_error), .error_bit_o(read_error_bit),
+    .error_hdr_o(read_error_hdr), .error_take_i(read_error_take), .resetting_i(resetting_function),
+    .cfg_addr_o(cfg_addr), .cfg_rdata_i(aer_here ? aer_rdata : cfg_rdata), .cfg_we_o(cfg_we), .cfg_be_o(cfg_be), .cfg_wdata_o(cfg_wdata),
     .window_bar_i(window_bar), .window_offset_i(window_offset), .window_length_i(window_length),
     .window_data_i(window_data), .window_we_o(window_we), .window_wdata_o(window_wdata),
     .memory_space_i(memory_space), .bar0_i(bar0), .bar1_i(bar1), .bar2_i(bar2),
@@ -163,19 +172,46 @@ module virtio_card #(
   );
 
   logic [7:0] isr;
-  logic reads_idle, writes_idle;
+  logic reads_idle, writes_idle, reset_asked, serr;
+  logic [3:0] report, aer_device_status;
+  logic [15:0] cpl_status, aer_status;
   config_space #(
     .DEVICE(DEVICE), .NUM_QUEUES(NQ), .MSIX_VECTORS(MSIX_VECTORS), .MEMORY_BYTES(MEMORY_BYTES),
-    .LINK_GENERATION(LINK_GENERATION), .LINK_LANES(LINK_LANES)
+    .LINK_GENERATION(LINK_GENERATION), .LINK_LANES(LINK_LANES), .SERIAL_NUMBER(SERIAL_NUMBER)
   ) u_space (
     .clk_i, .rst_ni, .raddr_i(cfg_addr), .rdata_o(cfg_rdata), .we_i(cfg_we), .waddr_i(cfg_addr),
     .wbe_i(cfg_be), .wdata_i(cfg_wdata), .interrupt_i(isr[1:0] != 2'd0 && !msix_enable),
-    .transactions_pending_i(!reads_idle), .unsupported_i(write_unsupported || read_unsupported),
-    .window_we_i(window_we), .window_data_i(window_wdata), .memory_space_o(memory_space),
+    .transactions_pending_i(!reads_idle), .status_i(cpl_status | aer_status),
+    .device_status_i(aer_device_status), .window_we_i(window_we), .window_data_i(window_wdata),
+    .reset_asked_o(reset_asked), .reset_i(function_reset), .memory_space_o(memory_space),
     .bus_master_o(bus_master), .bar0_o(bar0), .bar1_o(bar1), .bar2_o(bar2), .payload_max_o(payload_max),
-    .read_max_o(read_max), .extended_tag_o(extended_tag), .msix_enable_o(msix_enable),
+    .read_max_o(read_max), .extended_tag_o(extended_tag), .tag_10_o(tag_10), .timeout_o(timeout),
+    .report_o(report), .serr_o(serr), .msix_enable_o(msix_enable),
     .msix_mask_o(msix_mask), .window_bar_o(window_bar), .window_offset_o(window_offset),
     .window_length_o(window_length), .window_data_o(window_data)
+  );
+
+  function_reset #(.CYCLES(RESET_CYCLES)) u_function_reset (
+    .clk_i, .rst_ni, .asked_i(reset_asked), .answered_i(np_take), .begin_o(function_reset),
+    .resetting_o(resetting_function)
+  );
+
+  // ---- Errors: of what comes, of requests that are refused, of what does not come ----
+  logic rx_error, message_valid, message_open, message_take;
+  logic [127:0] error_message;
+  assign rx_error = (write_error || cpl_error) && !resetting_function;
+  assign read_error_take = read_error && !rx_error;
+  assign late_ok = !rx_error && !read_error;
+  error_registers u_errors (
+    .clk_i, .rst_ni, .addr_i(cfg_addr), .here_o(aer_here), .rdata_o(aer_rdata), .we_i(cfg_we),
+    .be_i(cfg_be), .wdata_i(cfg_wdata), .error_i(rx_error || read_error || late_error),
+    .bit_i(rx_error ? (write_error ? write_error_bit : cpl_error_bit)
+           : read_error ? read_error_bit : virtio_pkg::AER_ERROR_TIMEOUT),
+    .advisory_i(rx_error ? !write_error && cpl_advisory
+                : read_error && read_error_bit == virtio_pkg::AER_ERROR_UNSUPPORTED),
+    .logged_i(rx_error || read_error), .header_i(rx_error ? hdr : read_error_hdr), .report_i(report),
+    .serr_i(serr), .id_i(id), .status_o(aer_status), .device_status_o(aer_device_status),
+    .message_o(message_valid), .message_hdr_o(error_message), .message_take_i(message_take)
   );
 
   // ---- Registers; the configuration window writes while the host does not ----
@@ -222,7 +258,7 @@ module virtio_card #(
     .we_i(reg_we && !reg_wbar && reg_waddr[13:12] == REGION_COMMON), .waddr_i(reg_waddr[11:0]),
     .wbe_i(reg_wbe), .wdata_i(reg_wdata), .isr_o(isr), .isr_take_i(reg_re && is_isr && reg_rbe[0]),
     .isr_queue_i(interrupt != '0 && !msix_enable), .isr_config_i(config_changed),
-    .needs_reset_i(fault != '0), .config_changed_o(config_changed), .reset_o(dev_reset),
+    .needs_reset_i(fault != '0), .function_reset_i(function_reset), .config_changed_o(config_changed), .reset_o(dev_reset),
     .resetting_o(resetting), .quiet_i(reads_idle && writes_idle), .running_o(running),
     .event_idx_o(event_idx), .indirect_o(indirect), .config_vector_o(config_vector),
     .queue_vector_o(vector), .queue_size_o(size), .queue_enable_o(enable), .queue_desc_o(desc),
@@ -237,14 +273,15 @@ module virtio_card #(
   );
 
   // ---- Interrupts ----
-  logic message_valid, message_ready;
+  logic interrupt_valid, message_ready;
   logic [63:0] message_address;
   logic [31:0] message_data;
   msix_table #(.VECTORS(MSIX_VECTORS), .CAUSES(NQ + 1)) u_msix (
-    .clk_i, .rst_ni, .raddr_i(reg_raddr[11:0]), .rdata_o(msix_rdata), .we_i(reg_we && reg_wbar),
+    .clk_i, .rst_ni(rst_ni && !function_reset), .raddr_i(reg_raddr[11:0]), .rdata_o(msix_rdata),
+    .we_i(reg_we && reg_wbar),
     .waddr_i(reg_waddr[11:0]), .wbe_i(reg_wbe), .wdata_i(reg_wdata), .enable_i(msix_enable),
     .mask_i(msix_mask), .forget_i(dev_reset), .raise_i({config_changed, interrupt}),
-    .vector_i({config_vector, vector}), .message_valid_o(message_valid),
+    .vector_i({config_vector, vector}), .message_valid_o(interrupt_valid),
     .message_ready_i(message_ready), .message_address_o(message_address),
     .message_data_o(message_data)
   );
@@ -273,7 +310,7 @@ module virtio_card #(
   logic [CB*OWNERS-1:0] ask_context;
   logic [12:0] sent_bytes, local_bytes, cpl_bytes, got_bytes;
   logic tag_valid, tag_take, local_valid, cpl_valid, cpl_failed, got_failed;
-  logic [7:0] tag;
+  logic [8:0] tag;
   logic [OWNER_BITS-1:0] tag_owner;
   logic [CB-1:0] tag_context, cpl_context, got_context;
   logic [AB-1:0] tag_at, local_at, cpl_at, got_at;
@@ -298,10 +335,12 @@ module virtio_card #(
 
   dma_completions #(
     .W(W), .TAGS(READS_IN_FLIGHT), .OWNERS(OWNERS), .OB(OWNER_BITS), .CB(CB), .AB(AB),
-    .TIMEOUT_CYCLES(TIMEOUT_CYCLES)
+    .TIMEOUT_CYCLES(TIMEOUT_CYCLES), .CYCLES_PER_US(CYCLES_PER_US)
   ) u_completions (
-    .clk_i, .rst_ni, .hold_i(local_valid), .orphan_i(dev_reset), .id_i(id),
-    .extended_tag_i(extended_tag), .tag_valid_o(tag_valid), .tag_o(tag), .tag_take_i(tag_take),
+    .clk_i, .rst_ni, .hold_i(local_valid), .orphan_i(dev_reset), .forget_i(function_reset), .id_i(id),
+    .extended_tag_i(extended_tag), .tag_10_i(tag_10), .timeout_i(timeout), .payload_max_i(payload_max),
+    .error_o(cpl_error), .error_bit_o(cpl_error_bit), .error_advisory_o(cpl_advisory),
+    .timeout_o(late_error), .timeout_ok_i(late_ok), .status_o(cpl_status), .tag_valid_o(tag_valid), .tag_o(tag), .tag_take_i(tag_take),
     .owner_i(tag_owner), .context_i(tag_context), .at_i(tag_at), .len_i(sent_bytes), .idle_o(reads_idle),
     .hdr_valid_i(cpl_hdr_valid), .hdr_i(hdr), .hdr_has_data_i(hdr_has_data), .hdr_take_o(cpl_hdr_take),
     .dat_valid_i(cpl_dat_valid), .dat_i(dat), .dat_last_i(dat_last), .dat_take_o(cpl_dat_take),
@@ -331,6 +370,9 @@ module virtio_card #(
   logic [SB-1:0] burst_index;
   logic burst_re;
   logic [LB-1:0] burst_at;
+  logic dw_tx_valid, dw_tx_open;
+  logic [127:0] dw_tx_hdr;
+  logic [10:0] dw_tx_dwords;
   logic [64*NQ-1:0] burst_address;
   logic [32*NQ-1:0] burst_bytes;
   logic [(SB+1)*NQ-1:0] burst_first;
@@ -347,16 +389,22 @@ module virtio_card #(
     .seg_queue_o(burst_queue), .seg_context_o(burst_context), .seg_index_o(burst_index),
     .seg_address_i(burst_address[64*burst_queue+:64]), .seg_bytes_i(burst_bytes[32*burst_queue+:32]),
     .seg_first_i(burst_first[(SB+1)*burst_queue+:SB+1]), .buf_re_o(burst_re), .buf_at_o(burst_at),
-    .buf_data_i(buf_data[W*burst_queue_q+:W]), .tx_valid_o(tx_valid[2]), .tx_hdr_o(tx_hdr[383:256]),
-    .tx_dwords_o(tx_dwords[32:22]), .tx_dvalid_o(tx_dvalid[2]), .tx_data_o(tx_data[3*W-1:2*W]),
-    .tx_take_i(tx_take[2]), .tx_dtake_i(tx_dtake[2]), .mem_we_o(dw_mem_we), .mem_gnt_i(dw_mem_gnt),
+    .buf_data_i(buf_data[W*burst_queue_q+:W]), .tx_valid_o(dw_tx_valid), .tx_hdr_o(dw_tx_hdr),
+    .tx_dwords_o(dw_tx_dwords), .tx_dvalid_o(tx_dvalid[2]), .tx_data_o(tx_data[3*W-1:2*W]),
+    .tx_take_i(tx_take[2] && !message_open), .tx_dtake_i(tx_dtake[2]), .tx_open_o(dw_tx_open), .mem_we_o(dw_mem_we), .mem_gnt_i(dw_mem_gnt),
     .mem_addr_o(dw_mem_addr), .mem_data_o(dw_mem_data), .mem_be_o(dw_mem_be)
   );
+  // A message goes between two writes; it needs nobody's leave to master the bus.
+  assign message_open = message_valid && !dw_tx_open;
+  assign message_take = tx_take[2] && message_open;
+  assign tx_valid[2] = message_open || dw_tx_valid;
+  assign tx_hdr[383:256] = message_open ? error_message : dw_tx_hdr;
+  assign tx_dwords[32:22] = message_open ? '0 : dw_tx_dwords;
   logic [0:0] burst_queue_q;
   always_ff @(posedge clk_i) burst_queue_q <= burst_queue;
 
   // Interrupt messages wait until the queues have given what goes before them.
-  assign job_valid[NQ] = message_valid;
+  assign job_valid[NQ] = interrupt_valid;
   assign message_ready = job_ready[NQ];
   assign job_burst[NQ] = 1'b0;
   assign job_queue[NQ] = 1'b0;
@@ -365,7 +413,7 @@ module virtio_card #(
   assign job_address[NQ*64+:64] = message_address;
   assign job_bytes[NQ*32+:32] = 32'd4;
   assign job_data[NQ*W+:W] = W'(message_data);
-  assign stat_interrupt_o = message_valid && message_ready;
+  assign stat_interrupt_o = interrupt_valid && message_ready;
 
   tlp_tx #(.W(W)) u_tx (
     .clk_i, .rst_ni, .tx_valid_o, .tx_ready_i, .tx_sop_o, .tx_eop_o, .tx_data_o, .tx_keep_o,

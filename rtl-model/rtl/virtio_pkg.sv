@@ -7,8 +7,11 @@ package virtio_pkg;
   localparam logic [4:0] TLP_TYPE_CONFIG_0   = 5'b0_0100;
   localparam logic [4:0] TLP_TYPE_COMPLETION = 5'b0_1010;
   localparam logic [1:0] TLP_TYPE_MESSAGE    = 2'b10;
+  localparam logic [2:0] TLP_TYPE_MESSAGE_TO_ROOT = 3'b000;
   localparam logic [2:0] TLP_STATUS_SUCCESS     = 3'b000;
   localparam logic [2:0] TLP_STATUS_UNSUPPORTED = 3'b001;
+  localparam logic [2:0] TLP_STATUS_RETRY       = 3'b010;
+  localparam logic [2:0] TLP_STATUS_ABORT       = 3'b100;
   // Where an endpoint may cut its completions. PCIe 5.0 section 2.3.1.1.
   localparam int TLP_COMPLETION_BOUNDARY = 128;
 
@@ -27,6 +30,11 @@ package virtio_pkg;
   localparam logic [15:0] PCI_COMMAND_SERR         = 16'h0100;
   localparam logic [15:0] PCI_COMMAND_INTX_DISABLE = 16'h0400;
   localparam logic [15:0] PCI_STATUS_CAPABILITIES  = 16'h0010;
+  localparam logic [15:0] PCI_STATUS_RECEIVED_TARGET_ABORT = 16'h1000;
+  localparam logic [15:0] PCI_STATUS_RECEIVED_MASTER_ABORT = 16'h2000;
+  localparam logic [15:0] PCI_STATUS_SIGNALED_SYSTEM_ERROR = 16'h4000;
+  localparam logic [15:0] PCI_STATUS_DETECTED_PARITY       = 16'h8000;
+  localparam logic [15:0] PCI_STATUS_ERRORS                = 16'hf900;
   localparam logic [7:0] PCI_CAP_ID_POWER_MANAGEMENT = 8'h01;
   localparam logic [7:0] PCI_CAP_ID_VENDOR           = 8'h09;
   localparam logic [7:0] PCI_CAP_ID_PCI_EXPRESS      = 8'h10;
@@ -41,15 +49,75 @@ package virtio_pkg;
   localparam logic [15:0] PCI_EXPRESS_DEVICE_CONTROL_2      = 16'h28;
   localparam logic [15:0] PCI_EXPRESS_LINK_CAPABILITIES_2   = 16'h2c;
   localparam logic [15:0] PCI_EXPRESS_LINK_CONTROL_2        = 16'h30;
-  localparam logic [15:0] PCI_EXPRESS_BYTES                 = 16'h3c;
+  // The capability ends before the registers of a slot: there is no more room below 0x100.
+  localparam logic [15:0] PCI_EXPRESS_SLOT_CAPABILITIES_2   = 16'h34;
+  localparam logic [31:0] PCI_EXPRESS_CAPABLE_EXTENDED_TAG      = 32'h0000_0020;
+  localparam logic [31:0] PCI_EXPRESS_CAPABLE_ROLE_BASED_ERRORS = 32'h0000_8000;
+  localparam logic [31:0] PCI_EXPRESS_CAPABLE_FLR               = 32'h1000_0000;
+  localparam logic [31:0] PCI_EXPRESS_CAPABLE_TIMEOUT_RANGES    = 32'h0000_000f;
+  localparam logic [31:0] PCI_EXPRESS_CAPABLE_TIMEOUT_OFF       = 32'h0000_0010;
+  localparam logic [31:0] PCI_EXPRESS_CAPABLE_TAG_10_COMPLETER  = 32'h0001_0000;
+  localparam logic [31:0] PCI_EXPRESS_CAPABLE_TAG_10_REQUESTER  = 32'h0002_0000;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_CORRECTABLE      = 16'h0001;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_NON_FATAL        = 16'h0002;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_FATAL            = 16'h0004;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_UNSUPPORTED      = 16'h0008;
   localparam logic [15:0] PCI_EXPRESS_CONTROL_RELAXED_ORDERING = 16'h0010;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_PAYLOAD          = 16'h00e0;
   localparam logic [15:0] PCI_EXPRESS_CONTROL_EXTENDED_TAG     = 16'h0100;
   localparam logic [15:0] PCI_EXPRESS_CONTROL_NO_SNOOP         = 16'h0800;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_READ_REQUEST     = 16'h7000;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_FLR              = 16'h8000;
+  localparam logic [15:0] PCI_EXPRESS_STATUS_CORRECTABLE = 16'h0001;
+  localparam logic [15:0] PCI_EXPRESS_STATUS_NON_FATAL   = 16'h0002;
+  localparam logic [15:0] PCI_EXPRESS_STATUS_FATAL       = 16'h0004;
+  localparam logic [15:0] PCI_EXPRESS_STATUS_UNSUPPORTED = 16'h0008;
+  localparam logic [31:0] PCI_EXPRESS_LINK_CAPABLE_ASPM_OPTIONALITY = 32'h0040_0000;
+  localparam logic [15:0] PCI_EXPRESS_LINK_CONTROL_ENDPOINT   = 16'h00c8;
+  localparam logic [15:0] PCI_EXPRESS_LINK_STATUS_SLOT_CLOCK  = 16'h1000;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_2_TIMEOUT       = 16'h000f;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_2_TIMEOUT_OFF   = 16'h0010;
+  localparam logic [15:0] PCI_EXPRESS_CONTROL_2_TAG_10        = 16'h1000;
+  localparam logic [15:0] PCI_EXPRESS_LINK_CONTROL_2_SPEED    = 16'h000f;
+  localparam logic [15:0] PCI_EXPRESS_LINK_STATUS_2_EQUALISED = 16'h001e;
+  localparam logic [15:0] PCI_POWER_CONTROL = 16'h04;
+  localparam logic [15:0] PCI_POWER_VERSION = 16'h0003;
+  localparam logic [15:0] PCI_POWER_CONTROL_STATE = 16'h0003;
+  localparam logic [1:0] PCI_POWER_D0    = 2'd0;
+  localparam logic [1:0] PCI_POWER_D3HOT = 2'd3;
+  localparam logic [15:0] PCI_EXTENDED_SERIAL_NUMBER       = 16'h0003;
+  localparam logic [15:0] PCI_EXTENDED_SERIAL_NUMBER_VALUE = 16'h04;
   localparam logic [15:0] PCI_MSIX_TABLE = 16'h04;
   localparam logic [15:0] PCI_MSIX_PBA   = 16'h08;
   localparam logic [15:0] PCI_MSIX_BYTES = 16'h0c;
   localparam logic [15:0] PCI_MSIX_CONTROL_FUNCTION_MASK = 16'h4000;
   localparam logic [15:0] PCI_MSIX_CONTROL_ENABLE        = 16'h8000;
+
+  // ---- Advanced Error Reporting: spec::aer ----
+  localparam logic [15:0] AER_CAP_ID      = 16'h0001;
+  localparam logic [3:0] AER_CAP_VERSION  = 4'd2;
+  localparam logic [15:0] AER_UNCORRECTABLE_STATUS   = 16'h04;
+  localparam logic [15:0] AER_UNCORRECTABLE_MASK     = 16'h08;
+  localparam logic [15:0] AER_UNCORRECTABLE_SEVERITY = 16'h0c;
+  localparam logic [15:0] AER_CORRECTABLE_STATUS     = 16'h10;
+  localparam logic [15:0] AER_CORRECTABLE_MASK       = 16'h14;
+  localparam logic [15:0] AER_CONTROL                = 16'h18;
+  localparam logic [15:0] AER_HEADER_LOG             = 16'h1c;
+  localparam logic [15:0] AER_BYTES                  = 16'h48;
+  localparam logic [31:0] AER_CONTROL_FIRST_ERROR = 32'h0000_001f;
+  localparam logic [31:0] AER_ADVISORY_NON_FATAL  = 32'h0000_2000;
+  localparam logic [31:0] AER_UNCORRECTABLE       = 32'h001f_f030;
+  localparam logic [31:0] AER_CORRECTABLE         = 32'h0000_11c1;
+  localparam logic [31:0] AER_SEVERITY_DEFAULT    = 32'h0006_2030;
+  // The bits of those errors that the card can find by itself, and the messages.
+  localparam logic [4:0] AER_ERROR_POISONED    = 5'd12;
+  localparam logic [4:0] AER_ERROR_TIMEOUT     = 5'd14;
+  localparam logic [4:0] AER_ERROR_UNEXPECTED  = 5'd16;
+  localparam logic [4:0] AER_ERROR_MALFORMED   = 5'd18;
+  localparam logic [4:0] AER_ERROR_UNSUPPORTED = 5'd20;
+  localparam logic [7:0] AER_SIGNAL_CORRECTABLE = 8'h30;
+  localparam logic [7:0] AER_SIGNAL_NON_FATAL   = 8'h31;
+  localparam logic [7:0] AER_SIGNAL_FATAL       = 8'h33;
 
   // ---- Virtio over PCI: spec::virtio_pci ----
   localparam logic [15:0] VIRTIO_PCI_VENDOR_ID      = 16'h1af4;
@@ -62,6 +130,7 @@ package virtio_pkg;
   localparam logic [7:0] VIRTIO_PCI_CFG_TYPE_DEVICE        = 8'd4;
   localparam logic [7:0] VIRTIO_PCI_CFG_TYPE_PCI           = 8'd5;
   localparam logic [7:0] VIRTIO_PCI_CFG_TYPE_SHARED_MEMORY = 8'd8;
+  localparam logic [7:0] VIRTIO_PCI_CFG_TYPE_VENDOR        = 8'd9;
   localparam logic [15:0] VIRTIO_PCI_CAP_BAR          = 16'h04;
   localparam logic [15:0] VIRTIO_PCI_CAP_OFFSET       = 16'h08;
   localparam logic [15:0] VIRTIO_PCI_CAP_LENGTH       = 16'h0c;
@@ -70,6 +139,7 @@ package virtio_pkg;
   localparam logic [15:0] VIRTIO_PCI_CAP_BYTES           = 16'd16;
   localparam logic [15:0] VIRTIO_PCI_CAP_BYTES_WITH_DATA = 16'd20;
   localparam logic [15:0] VIRTIO_PCI_CAP_BYTES_64        = 16'd24;
+  localparam logic [15:0] VIRTIO_PCI_CAP_BYTES_VENDOR    = 16'd8;
   localparam logic [7:0] VIRTIO_PCI_STATUS_DRIVER_OK          = 8'd4;
   localparam logic [7:0] VIRTIO_PCI_STATUS_FEATURES_OK        = 8'd8;
   localparam logic [7:0] VIRTIO_PCI_STATUS_SUSPEND            = 8'd16;
@@ -160,7 +230,8 @@ package virtio_pkg;
   localparam logic [31:0] LAYOUT_MSIX_BYTES   = 32'h1000;
   localparam logic [31:0] LAYOUT_MSIX_PENDING = 32'h800;
   localparam logic [15:0] LAYOUT_CAP_EXPRESS = 16'h40;
-  localparam logic [15:0] LAYOUT_CAP_MSIX   = LAYOUT_CAP_EXPRESS + PCI_EXPRESS_BYTES;
+  localparam logic [15:0] LAYOUT_CAP_VENDOR = LAYOUT_CAP_EXPRESS + PCI_EXPRESS_SLOT_CAPABILITIES_2;
+  localparam logic [15:0] LAYOUT_CAP_MSIX   = LAYOUT_CAP_VENDOR + VIRTIO_PCI_CAP_BYTES_VENDOR;
   localparam logic [15:0] LAYOUT_CAP_COMMON = LAYOUT_CAP_MSIX + PCI_MSIX_BYTES;
   localparam logic [15:0] LAYOUT_CAP_NOTIFY = LAYOUT_CAP_COMMON + VIRTIO_PCI_CAP_BYTES;
   localparam logic [15:0] LAYOUT_CAP_ISR    = LAYOUT_CAP_NOTIFY + VIRTIO_PCI_CAP_BYTES_WITH_DATA;
@@ -168,6 +239,11 @@ package virtio_pkg;
   localparam logic [15:0] LAYOUT_CAP_WINDOW = LAYOUT_CAP_DEVICE + VIRTIO_PCI_CAP_BYTES;
   localparam logic [15:0] LAYOUT_CAP_SHARED = LAYOUT_CAP_WINDOW + VIRTIO_PCI_CAP_BYTES_WITH_DATA;
   localparam logic [15:0] LAYOUT_CAP_POWER  = LAYOUT_CAP_SHARED + VIRTIO_PCI_CAP_BYTES_64;
+  localparam logic [15:0] LAYOUT_CAP_AER    = 16'h100;
+  localparam logic [15:0] LAYOUT_CAP_SERIAL = LAYOUT_CAP_AER + AER_BYTES;
+  // The vendor data capability: whose they are, the layout's version.
+  localparam logic [31:0] CARD_VENDOR_DATA = 32'h0001_1b36;
+  localparam logic [63:0] CARD_SERIAL_NUMBER = 64'h0200_00ff_fe00_0001;
 
   // A number as it stands on the wire: its highest byte first, byte 0 of the wire in bits 7:0.
   function automatic logic [31:0] wire_order(input logic [31:0] value);
@@ -206,10 +282,19 @@ package virtio_pkg;
     size_bytes = (code > 3'd5) ? 13'd4096 : 13'd128 << code;
   endfunction
 
+  // A message code that endpoints take and need not act on: unlock, power, ignored ones, the slot's power limit, what
+  // a vendor lets everybody drop. PCIe 5.0 appendix F.
+  function automatic logic message_taken(input logic [7:0] code);
+    case (code)
+      8'h00, 8'h14, 8'h19, 8'h40, 8'h41, 8'h43, 8'h44, 8'h45, 8'h47, 8'h48, 8'h50, 8'h7f: message_taken = 1'b1;
+      default: message_taken = 1'b0;
+    endcase
+  endfunction
+
   // Header of a memory request, byte n of the wire in bits 8n+7..8n.
   function automatic logic [127:0] memory_header(input logic write, input logic [63:0] address,
                                                  input logic [12:0] len, input logic [15:0] requester,
-                                                 input logic [7:0] tag);
+                                                 input logic [8:0] tag);
     logic long_form;
     logic [7:0] enables;
     logic [9:0] dwords;
@@ -220,8 +305,9 @@ package virtio_pkg;
     if (write) enables[3:0] = 4'hf;
 `endif
     dwords = 10'(run_dwords(address[1:0], len));
-    d0 = {1'b0, write, long_form, TLP_TYPE_MEMORY, 14'd0, dwords};
-    d1 = {requester, tag, enables};
+    // Bit 8 of a tag stands among the attributes.
+    d0 = {1'b0, write, long_form, TLP_TYPE_MEMORY, 4'd0, tag[8], 9'd0, dwords};
+    d1 = {requester, tag[7:0], enables};
     low = {address[31:2], 2'b00};
     memory_header = {wire_order(low), wire_order(long_form ? address[63:32] : low), wire_order(d1),
                      wire_order(d0)};

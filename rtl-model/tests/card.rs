@@ -37,5 +37,7 @@ mod policy;
 mod registers;
 #[path = "card/reset.rs"]
 mod reset;
+#[path = "card/rtl_space.rs"]
+mod rtl_space;
 #[path = "card/used.rs"]
 mod used;
