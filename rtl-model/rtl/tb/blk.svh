@@ -2,27 +2,41 @@
   logic [7:0] shadow[32768];
   int b_sector[8], b_sectors[8], b_kind[8], b_status[8];
   logic [63:0] b_data[8];
-  int done = 0;
+  int done = 0, b_forced = -1;
   function automatic logic [63:0] area(input int slot);
     area = ((slot & 1) != 0 ? 64'h1_0000_0000 : 64'd0) + 64'h40000 + 64'(slot) * 64'h4000;
   endfunction
+  bit b_in;
   task blk_offer(input int s);
     int i, cut, n;
     logic [63:0] a;
     begin
-      b_kind[s] = dice(8);  // 0..3 read, 4..6 write, 7 other
+      b_kind[s] = (b_forced >= 0) ? b_forced : dice(10);  // 0..3 read, 4..6 write, 7 id, 8 discard, 9 zeroes
       b_sector[s] = 8 * s + dice(4);
       b_sectors[s] = 1 + dice(4);
       n = 512 * b_sectors[s];
       a = area(s);
       for (i = 0; i < 16; i = i + 1) mem[where(a + i)] = 0;
-      mem[where(a)] = (b_kind[s] < 4) ? 8'd0 : (b_kind[s] < 7) ? 8'd1 : 8'd8;
+      case (b_kind[s])
+        0, 1, 2, 3: mem[where(a)] = 8'd0;
+        4, 5, 6: mem[where(a)] = 8'd1;
+        7: mem[where(a)] = 8'd8;
+        8: mem[where(a)] = 8'd11;
+        default: mem[where(a)] = 8'd13;
+      endcase
       mem[where(a + 8)] = 8'(b_sector[s]);
       b_data[s] = a + 64'h100 + 64'(dice(64));
       b_status[s] = where(a + 64'h3f00);
       mem[b_status[s]] = 8'hee;
       c_n = 0;
       buffer(a, 16, 0);
+      if (b_kind[s] > 7) begin
+        for (i = 0; i < n; i = i + 1) shadow[512*b_sector[s]+i] = 0;
+        n = 16;
+        for (i = 0; i < 16; i = i + 1) mem[where(b_data[s] + i)] = 0;
+        mem[where(b_data[s])] = 8'(b_sector[s]);
+        mem[where(b_data[s] + 8)] = 8'(b_sectors[s]);
+      end
       if (b_kind[s] == 7) n = 20;
       if (b_kind[s] >= 4 && b_kind[s] < 7) begin
         for (i = 0; i < n; i = i + 1) begin
@@ -31,10 +45,11 @@
         end
       end
       cut = 1 + dice(n - 1);
-      if (dice(2) == 0) buffer(b_data[s], n, !(b_kind[s] >= 4 && b_kind[s] < 7));
+      b_in = b_kind[s] < 4 || b_kind[s] == 7;
+      if (dice(2) == 0) buffer(b_data[s], n, b_in);
       else begin
-        buffer(b_data[s], cut, !(b_kind[s] >= 4 && b_kind[s] < 7));
-        buffer(b_data[s] + cut, n - cut, !(b_kind[s] >= 4 && b_kind[s] < 7));
+        buffer(b_data[s], cut, b_in);
+        buffer(b_data[s] + cut, n - cut, b_in);
       end
       buffer(a + 64'h3f00, 1, 1);
       offer(0, s);

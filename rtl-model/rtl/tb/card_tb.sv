@@ -32,7 +32,8 @@ module card_tb;
 
   virtio_card #(
     .W(W), .DEVICE(DEVICE), .PREFETCH(PREFETCH), .BATCH(BATCH), .READS_IN_FLIGHT(READS),
-    .REQUEST_BYTES(16384), .MEMORY_BYTES(65536), .DISK_SECTORS(64), .PACKETS(16), .TIMEOUT_CYCLES(200000)
+    .REQUEST_BYTES(16384), .MEMORY_BYTES(65536), .DISK_SECTORS(64), .PACKETS(16), .TIMEOUT_CYCLES(200000),
+    .RESET_CYCLES(500)
   ) dut (
     .clk_i(clk), .rst_ni(rst_n), .rx_valid_i(rx_valid), .rx_ready_o(rx_ready), .rx_sop_i(rx_sop),
     .rx_eop_i(rx_eop), .rx_data_i(rx_data), .rx_keep_i(rx_keep), .rx_np_ok_o(np_ok),
@@ -102,10 +103,22 @@ module card_tb;
     rst_n = 1;
     repeat (READS + 5) @(posedge clk);
     payload_max = (SEED & 1) != 0 ? 128 : 256;
+    space_test;
     enumerate;
     card_memory_test;
+    errors_test;
+    window_test;
+    {on_card, indirect, event_idx} = 3'd0;
+    mask_test;
+    suppression_test;
+    bus_master_test;
+    if (DEVICE == 2) refused_test;
+    timeout_test;
+    reset_test;
+    $display("laws: done after %0d cycles", cycles);
     for (i = 0; i < 8; i = i + 1) begin
       {on_card, indirect, event_idx} = 3'(i);
+      scarce = dice(3) == 0;
       dma_allowed = 1;
       start;
       t0 = cycles;
@@ -140,8 +153,8 @@ module card_tb;
     put(BAR0 + 64'h10, 2, 3);
     msi[3] = 0;
     descriptor(ring[NQ-1], 64'h40000, 16, 1, 0);
-    ring_put(ring[NQ-1] + 64'h1004, 2, 0);
-    avail[NQ-1] = 1;
+    ring_put(ring[NQ-1] + 64'h1004 + 2 * (avail[NQ-1] % QSIZE), 2, 0);
+    avail[NQ-1] = avail[NQ-1] + 1;
     publish(NQ - 1);
     repeat (20000) @(posedge clk);
     get(BAR0 + 64'h14, 1, d);
@@ -156,7 +169,7 @@ module card_tb;
   end
 
   initial begin
-    #40000000;
+    #400000000;
     $display("FAILED: the time is over");
     $finish;
   end

@@ -2,6 +2,7 @@
   logic [63:0] ring[2];
   int avail[2], used[2];
   bit on_card, indirect, event_idx;
+  int round = 0;
   logic [31:0] d, e;
 
   task ring_put(input logic [63:0] a, input int n, input logic [31:0] v);
@@ -71,7 +72,11 @@
       if (!event_idx || 16'(avail[q] - int'(e[15:0]) - 1) < 16'(avail[q] - old)) put(BAR0 + 64'h3000 + 4 * q, 2, q);
     end
   endtask
-  // Waits for the next used element by its interrupt.
+  // Forgets an element, so that the next one in its place can be told from it.
+  task wipe(input int q, input int slot);
+    if (!on_card) mem[where(ring[q] + 64'h2007 + 8 * 64'(slot))] = 8'hff;
+  endtask
+  // Waits for the next used element by its interrupt, or by looking, if the ring is on the card.
   task wait_used(input int q, output int id, output int len);
     int n, seen;
     begin
@@ -88,6 +93,7 @@
         while (d[15:0] == 16'(used[q]) && msi[q+1] == seen && n < 4000) begin
           n = n + 1;
           @(posedge clk);
+          if (on_card && (round & 1) != 0) ring_get(ring[q] + 64'h2002, 2, d);
         end
         ring_get(ring[q] + 64'h2002, 2, d);
       end
@@ -97,12 +103,46 @@
       id = d;
       ring_get(ring[q] + 64'h2008 + 8 * (used[q] % QSIZE), 4, d);
       len = d;
+      wipe(q, used[q] % QSIZE);
       used[q] = used[q] + 1;
     end
   endtask
 
+  // Sizes of reads and tags by turns.
+  task express_settings;
+    begin
+      round = round + 1;
+      case (round % 4)
+        0: read_max = 512;
+        1: read_max = 128;
+        2: read_max = 1024;
+        default: read_max = 256;
+      endcase
+      tag_bits = (round % 3 == 0) ? 8 : (round % 3 == 1) ? 5 : 10;
+      cfg_write(12'h048, 32'h0810 | (payload_max == 256 ? 32'h20 : 0) | (tag_bits == 8 ? 32'h100 : 0)
+                         | ((read_max == 128) ? 0 : (read_max == 256) ? 32'h1000 : (read_max == 512) ? 32'h2000 : 32'h3000));
+      cfg_write(12'h068, (tag_bits == 10) ? 32'h1000 : 0);
+    end
+  endtask
+
+  // Indices that are about to wrap at 65,536, of a simulator that lets them be set.
+  task near_the_wrap(input int q);
+`ifdef __ICARUS__
+    if ((round & 2) != 0) begin
+      avail[q] = 65533;
+      dut.g_queue[0].u_queue.u_fetch.next_q = 16'd65533;
+      dut.g_queue[0].u_queue.u_fetch.seen_q = 16'd65533;
+      dut.g_queue[0].u_queue.u_used.idx_q = 16'd65533;
+      dut.g_queue[0].u_queue.u_used.upto_q = 16'd65533;
+      dut.g_queue[0].u_queue.u_used.decided_q = 16'd65533;
+    end
+`else
+    avail[q] = 0;
+`endif
+  endtask
+
   task start;
-    int q, n;
+    int q, n, i;
     begin
       put(BAR0 + 64'h14, 1, 0);
       n = 0;
@@ -117,6 +157,7 @@
       if (in_flight != 0) fail("reset ended with reads unanswered");
       repeat (200) @(posedge clk);
       dma_allowed = 1;
+      express_settings;
       put(BAR0 + 64'h14, 1, 3);
       put(BAR0 + 64'h08, 4, 0);
       put(BAR0 + 64'h0c, 4, (indirect ? 32'h1000_0000 : 0) | (event_idx ? 32'h2000_0000 : 0));
@@ -128,12 +169,17 @@
       for (q = 0; q < NQ; q = q + 1) begin
         ring[q] = (on_card ? BAR2 : 64'h1_0000_1000) + 64'(q) * 64'h3000;
         avail[q] = 0;
-        used[q] = 0;
-        rung[q] = 0;
-        ring_put(ring[q] + 64'h1000, 4, 0);
-        ring_put(ring[q] + 64'h1004 + 2 * QSIZE, 2, 0);
-        ring_put(ring[q] + 64'h2000, 4, 0);
-        ring_put(ring[q] + 64'h2004 + 8 * QSIZE, 2, 0);
+        if (q == 0) near_the_wrap(q);
+        used[q] = avail[q];
+        rung[q] = avail[q];
+        watch_used[q] = on_card ? 64'd0 : ring[q] + 64'h2000;
+        watch_idx[q] = used[q];
+        watch_msi[q] = 0;
+        for (i = 0; i < QSIZE; i = i + 1) wipe(q, i);
+        ring_put(ring[q] + 64'h1000, 4, {16'(avail[q]), 16'd0});
+        ring_put(ring[q] + 64'h1004 + 2 * QSIZE, 2, avail[q]);
+        ring_put(ring[q] + 64'h2000, 4, {16'(avail[q]), 16'd0});
+        ring_put(ring[q] + 64'h2004 + 8 * QSIZE, 2, avail[q]);
         put(BAR0 + 64'h16, 2, q);
         put(BAR0 + 64'h18, 2, QSIZE);
         put(BAR0 + 64'h1a, 2, q + 1);

@@ -12,11 +12,19 @@
   logic [7:0] mem[MEM];
   int reads = 0, writes = 0, in_flight = 0, in_flight_max = 0, parts = 0;
   int msi[8];
-  int payload_max = 128, read_max = 512;
+  int told[4];                     // error messages: correctable, non-fatal, fatal
+  int payload_max = 128, read_max = 512, tag_bits = 8;
   bit dma_allowed = 0;
+  // What a law asks for: no answers; refused or poisoned answers to reads of payload; posted credits late.
+  bit mute = 0, spoil = 0, scarce = 0;
+  logic [2:0] refusal = 0;
+  // Used rings in host memory that are watched: where, the index last seen, how often it moved without an interrupt.
+  logic [63:0] watch_used[2];
+  int watch_idx[2], watch_msi[2];
 
   // ---- Reads that are unanswered ----
   logic r_busy[256];
+  logic r_long[256];
   logic [63:0] r_addr[256];
   int r_left[256];
   int r_due[256];
@@ -38,6 +46,26 @@
   function automatic int where(input logic [63:0] a);
     where = (a[63:33] == 0 && a[31:20] == 0) ? int'(a[19:0]) : -1;
   endfunction
+
+  // What is written into a used ring: the index comes behind its elements, the interrupt behind the index.
+  task watch(input int q, input bit interrupt);
+    int now;
+    begin
+      if (watch_used[q] != 0) begin
+        now = {16'd0, mem[where(watch_used[q] + 3)], mem[where(watch_used[q] + 2)]};
+        while (watch_idx[q] != now) begin
+          if (mem[where(watch_used[q] + 7 + 8 * (watch_idx[q] % QSIZE))] == 8'hff) fail("a used index before its element");
+          watch_idx[q] = (watch_idx[q] + 1) & 16'hffff;
+        end
+        if (interrupt) begin
+          if (watch_msi[q] == 0) fail("an interrupt before the used index");
+          else watch_msi[q] = watch_msi[q] - 1;
+        end else begin
+          watch_msi[q] = watch_msi[q] + 1;
+        end
+      end
+    end
+  endtask
 
   task handle;
     int i, at;
@@ -66,6 +94,10 @@
         cpl_left = cpl_left - i;
         cpl_from = cpl_from + i;
         if (t[10] != 8'h77) fail("completion with a wrong tag");
+      end else if (t[0] == 8'h30) begin
+        ph = ph - 1;
+        if ({t[4], t[5]} != card_id || t[7] < 8'h30 || t[7] > 8'h33) fail("strange message");
+        told[t[7][1:0]] = told[t[7][1:0]] + 1;
       end else begin
         t_first = t[7][3:0];
         t_last = t[7][7:4];
@@ -89,18 +121,23 @@
           if (t_addr[63:20] == 44'hfee) begin
             if (t_dw != 1 || t[t_head] > 7) fail("strange interrupt message");
             else msi[t[t_head]] = msi[t[t_head]] + 1;
+            if (t[t_head] == 1 || t[t_head] == 2) watch(int'(t[t_head]) - 1, 1);
           end else begin
             for (i = 0; i < t_len; i = i + 1) begin
               at = where(t_addr + t_lead + i);
               if (at < 0) fail("write outside memory");
               else mem[at] = t[t_head+t_lead+i];
             end
+            for (i = 0; i < 2; i = i + 1)
+              if (t_addr + t_lead == watch_used[i] + 2) watch(i, 0);
           end
         end else begin
           reads = reads + 1;
           nph = nph - 1;
           if (4 * t_dw > read_max) fail("read too long");
           if (r_busy[t_tag]) fail("tag in use");
+          if (t[1][3] != (tag_bits == 10) || t[1][7] || (tag_bits == 5 && t_tag > 31)) fail("a tag of too many bits");
+          r_long[t_tag] = t[1][3];
           if (where(t_addr) < 0) fail("read outside memory");
           r_busy[t_tag] = 1;
           r_addr[t_tag] = t_addr + t_lead;
@@ -132,11 +169,13 @@
       if (tx_eop) handle;
     end
     // Credits come back.
-    if (dice(4) == 0) begin
+    if (dice(scarce ? 100 : 4) == 0) begin
       if (ph < 4) ph = ph + 1;
+      pd = (pd + 8 > 40) ? 40 : pd + 8;
+    end
+    if (dice(4) == 0) begin
       if (nph < 4) nph = nph + 1;
       if (cplh < 4) cplh = cplh + 1;
-      pd = (pd + 8 > 40) ? 40 : pd + 8;
       cpld = (cpld + 8 > 40) ? 40 : cpld + 8;
     end
     #0.5 tx_ready = dice(100) >= STALL;
@@ -180,6 +219,7 @@
 
   task complete(input int tag);
     int n, lead, dw, i, to_cut, cuts;
+    bit payload;
     begin
       // At most to a multiple of 64, and not more than a payload.
       n = r_left[tag];
@@ -188,9 +228,16 @@
       if (n > to_cut + 64 * cuts) n = to_cut + 64 * cuts;
       lead = int'(r_addr[tag][1:0]);
       dw = (lead + n + 3) / 4;
-      o[0] = 8'h4a; o[1] = 0; o[2] = 8'(dw >> 8); o[3] = 8'(dw);
+      payload = where(r_addr[tag]) >= 32'h40000;
+      if (payload && refusal != 0) begin
+        n = r_left[tag];
+        dw = 0;
+      end
+      o[0] = (dw == 0) ? 8'h0a : 8'h4a; o[1] = r_long[tag] ? 8'h08 : 8'h00; o[2] = 8'(dw >> 8); o[3] = 8'(dw);
+      if (payload && spoil && dw != 0) o[2] = o[2] | 8'h40;
       o[4] = 8'h00; o[5] = 8'h08;
       o[6] = 8'((r_left[tag] & 16'hfff) >> 8); o[7] = 8'(r_left[tag]);
+      if (dw == 0) o[6] = o[6] | {refusal, 5'd0};
       o[8] = card_id[15:8]; o[9] = card_id[7:0]; o[10] = 8'(tag); o[11] = {1'b0, r_addr[tag][6:0]};
       for (i = 0; i < 4 * dw; i = i + 1)
         o[12+i] = (i < lead || i >= lead + n) ? 8'h5a : mem[where(r_addr[tag] + i - lead)];
@@ -210,6 +257,8 @@
     int tag, i, found;
     for (i = 0; i < 256; i = i + 1) r_busy[i] = 0;
     for (i = 0; i < 8; i = i + 1) msi[i] = 0;
+    for (i = 0; i < 4; i = i + 1) told[i] = 0;
+    for (i = 0; i < 2; i = i + 1) watch_used[i] = 0;
     for (i = 0; i < MEM; i = i + 1) mem[i] = 8'(i * 7 + (i >> 8));
     forever begin
       @(posedge clk) #1;
@@ -221,7 +270,7 @@
       end else begin
         found = -1;
         tag = dice(256);
-        for (i = 0; i < 256 && found < 0; i = i + 1)
+        for (i = 0; i < 256 && found < 0 && !mute; i = i + 1)
           if (r_busy[(tag+i)%256] && r_due[(tag+i)%256] <= cycles) found = (tag + i) % 256;
         if (found >= 0) complete(found);
       end
@@ -269,13 +318,14 @@
     end
   endtask
 
-  // A write or a read of n bytes at an address above 4 GiB.
+  // A write or a read of n bytes at an address above 4 GiB; EP may be set.
+  bit poison = 0;
   task burst(input bit write, input logic [63:0] a, input int n);
     int i, lead, dw;
     begin
       lead = int'(a[1:0]);
       dw = (lead + n + 3) / 4;
-      h[0] = write ? 8'h60 : 8'h20; h[1] = 0; h[2] = 8'(dw >> 8); h[3] = 8'(dw);
+      h[0] = write ? 8'h60 : 8'h20; h[1] = 0; h[2] = 8'(dw >> 8) | (poison ? 8'h40 : 8'h00); h[3] = 8'(dw);
       h[4] = 0; h[5] = 0; h[6] = 8'h77;
       h[7][3:0] = 4'hf << lead;
       h[7][7:4] = 4'hf >> (4 * dw - lead - n);
