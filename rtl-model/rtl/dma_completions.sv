@@ -289,5 +289,5 @@ module dma_completions #(
   end
 
   logic unused;
-  assign unused = &{1'b0, hdr_i, free_count};
+  assign unused = &{1'b0, hdr_i, free_count, free_push, back_tag};
 endmodule

@@ -1,6 +1,7 @@
 // Smoke test: a small root complex and driver around the card, for any simulator with a clock. Host memory answers
-// reads late, out of order and in parts; every handshake stalls at random; credits run out. Random requests over
-// rings in host memory and on the card, direct and indirect, with and without event index, with resets between.
+// reads late, out of order and in parts; every handshake stalls at random; credits run out. First the laws one by
+// one (laws.svh); then random requests over rings in host memory and on the card, direct and indirect, with and
+// without event index, with sizes of reads and tags by turns, with resets between.
 `timescale 1ns / 1ps
 module card_tb;
   parameter int W = 256;
@@ -11,6 +12,7 @@ module card_tb;
   parameter int SEED = 1;
   parameter int REQUESTS = 60;   // for each combination
   parameter int STALL = 30;      // per cent of cycles
+  parameter bit STOP = 0;        // at the first failure
   localparam int WB = W / 8;
   localparam int MEM = 1 << 20;
   localparam logic [63:0] BAR0 = 64'he000_0000, BAR1 = 64'he001_0000, BAR2 = 64'h20_0000_0000;

@@ -6,7 +6,7 @@
   task fail(input [80*8-1:0] what);
     errors = errors + 1;
     $display("%0t: FAIL %0s", $time, what);
-    if (errors > 10) $finish;
+    if (errors > 10 || STOP) $finish;
   endtask
 
   logic [7:0] mem[MEM];
