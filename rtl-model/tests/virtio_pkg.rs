@@ -10,8 +10,8 @@ use pcie_sim::address::Bdf;
 use pcie_sim::spec::virtio_pci::CommonReg;
 use pcie_sim::spec::{aer, virtq};
 use pcie_sim::tlp::{
-    Attributes, Completion, CompletionStatus, ConfigRead, MemRead, Message, MessageRouting, Payload, Tag, Tlp,
-    codec,
+    Attributes, Completion, CompletionStatus, ConfigRead, MemRead, Message, MessageRouting,
+    Payload, Tag, Tlp, codec,
 };
 
 const PACKAGE: &str = include_str!("../rtl/virtio_pkg.sv");
@@ -135,18 +135,28 @@ const WITHOUT: &[(&str, &str)] = &[
     ("NET_ETHERNET_BYTES", "what a frame has besides its payload: no constant of virtio's"),
     ("TLP_TYPE_", "what_stands_on_the_wire_is_what_the_codec_writes"),
     ("TLP_STATUS_", "what_stands_on_the_wire_is_what_the_codec_writes"),
-    ("TLP_COMPLETION_BOUNDARY", "fixed for endpoints, PCIe 5.0 §2.3.1.1; the model keeps it to itself"),
+    (
+        "TLP_COMPLETION_BOUNDARY",
+        "fixed for endpoints, PCIe 5.0 §2.3.1.1; the model keeps it to itself",
+    ),
 ];
 
 /// What the package declares: bits and expression by name.
 fn declarations() -> BTreeMap<String, (u32, String)> {
     let mut found = BTreeMap::new();
-    let text: String = PACKAGE.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join(" ");
+    let text: String = PACKAGE
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or(""))
+        .collect::<Vec<_>>()
+        .join(" ");
     for statement in text.split(';') {
         let Some(at) = statement.find("localparam ") else { continue };
         let (declared, value) = statement[at..].split_once('=').expect("a localparam has a value");
         let name = declared.split_whitespace().last().expect("a localparam has a name");
-        assert!(found.insert(name.to_owned(), (width(declared), value.trim().to_owned())).is_none(), "{name} twice");
+        assert!(
+            found.insert(name.to_owned(), (width(declared), value.trim().to_owned())).is_none(),
+            "{name} twice"
+        );
     }
     found
 }
@@ -230,7 +240,8 @@ fn the_disk_has_the_same_name() {
     let (bits, text) = &names["BLK_ID"];
     let digits = text.split_once("'h").expect("hexadecimal").1.replace('_', "");
     let digits = format!("{digits:0>40}");
-    let byte = |i: usize| u8::from_str_radix(&digits[38 - 2 * i..40 - 2 * i], 16).expect("two digits");
+    let byte =
+        |i: usize| u8::from_str_radix(&digits[38 - 2 * i..40 - 2 * i], 16).expect("two digits");
     let name: Vec<u8> = (0..20).map(byte).collect();
     assert_eq!((*bits, name.as_slice()), (160, &rtl_model::BlkConfig::default().id[..]));
 }
@@ -273,8 +284,16 @@ fn what_stands_on_the_wire_is_what_the_codec_writes() {
         let data = Payload::new();
         let completer = target;
         let (byte_count, lower_address) = (4, 0);
-        let answer =
-            Completion { completer, requester, tag, status, byte_count, lower_address, data, attributes };
+        let answer = Completion {
+            completer,
+            requester,
+            tag,
+            status,
+            byte_count,
+            lower_address,
+            data,
+            attributes,
+        };
         let wire = bytes(&Tlp::Completion(answer));
         assert_eq!(u128::from(wire[0] & 0x1f), number("TLP_TYPE_COMPLETION"));
         assert_eq!(u128::from(wire[6] >> 5), number(name), "{status:?}");

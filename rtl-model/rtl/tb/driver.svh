@@ -42,6 +42,10 @@
       c_n = c_n + 1;
     end
   endtask
+  // A chain begins in the first of its places and goes on from the last one backwards.
+  function automatic int place(input int i, input int of);
+    place = (i == 0) ? 0 : of - i;
+  endfunction
   task offer(input int q, input int slot);
     int i;
     logic [63:0] table_at;
@@ -49,10 +53,11 @@
       table_at = 64'h8fe8 + 64'(slot) * 64'h1000 + 64'(q) * 64'h100;
       for (i = 0; i < c_n; i = i + 1) begin
         if (indirect)
-          descriptor(table_at + 16 * i, c_addr[i], c_len[i], (c_write[i] ? 2 : 0) | ((i + 1 < c_n) ? 1 : 0), i + 1);
+          descriptor(table_at + 16 * place(i, c_n), c_addr[i], c_len[i],
+                     (c_write[i] ? 2 : 0) | ((i + 1 < c_n) ? 1 : 0), place(i + 1, c_n));
         else
-          descriptor(ring[q] + 16 * (8 * slot + i), c_addr[i], c_len[i],
-                     (c_write[i] ? 2 : 0) | ((i + 1 < c_n) ? 1 : 0), 8 * slot + i + 1);
+          descriptor(ring[q] + 16 * (8 * slot + place(i, 8)), c_addr[i], c_len[i],
+                     (c_write[i] ? 2 : 0) | ((i + 1 < c_n) ? 1 : 0), 8 * slot + place(i + 1, 8));
       end
       if (indirect) descriptor(ring[q] + 16 * 8 * slot, table_at, 16 * c_n, 4, 0);
       ring_put(ring[q] + 64'h1004 + 2 * (avail[q] % QSIZE), 2, 8 * slot);
