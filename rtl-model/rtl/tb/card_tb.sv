@@ -13,6 +13,7 @@ module card_tb;
   parameter int REQUESTS = 60;   // for each combination
   parameter int STALL = 30;      // per cent of cycles
   parameter bit STOP = 0;        // at the first failure
+  parameter bit LAWS = 1;        // one by one, before the random requests
   localparam int WB = W / 8;
   localparam int MEM = 1 << 20;
   localparam logic [63:0] BAR0 = 64'he000_0000, BAR1 = 64'he001_0000, BAR2 = 64'h20_0000_0000;
@@ -105,19 +106,10 @@ module card_tb;
     rst_n = 1;
     repeat (READS + 5) @(posedge clk);
     payload_max = (SEED & 1) != 0 ? 128 : 256;
-    space_test;
+    if (LAWS) space_test;
     enumerate;
     card_memory_test;
-    errors_test;
-    window_test;
-    {on_card, indirect, event_idx} = 3'd0;
-    mask_test;
-    suppression_test;
-    bus_master_test;
-    if (DEVICE == 2) refused_test;
-    timeout_test;
-    reset_test;
-    $display("laws: done after %0d cycles", cycles);
+    if (LAWS) laws;
     for (i = 0; i < 8; i = i + 1) begin
       {on_card, indirect, event_idx} = 3'(i);
       scarce = dice(3) == 0;
@@ -147,23 +139,6 @@ module card_tb;
       end
       repeat (dice(300)) @(posedge clk);
     end
-    // A chain that is a loop: the device asks for a reset, and tells so.
-    indirect = 0;
-    on_card = 0;
-    event_idx = 0;
-    start;
-    put(BAR0 + 64'h10, 2, 3);
-    msi[3] = 0;
-    descriptor(ring[NQ-1], 64'h40000, 16, 1, 0);
-    ring_put(ring[NQ-1] + 64'h1004 + 2 * (avail[NQ-1] % QSIZE), 2, 0);
-    avail[NQ-1] = avail[NQ-1] + 1;
-    publish(NQ - 1);
-    repeat (20000) @(posedge clk);
-    get(BAR0 + 64'h14, 1, d);
-    if (d != 8'h4f || msi[3] != 1) fail("a loop is not reported");
-    get(BAR0 + 64'h1000, 1, d);
-    get(BAR0 + 64'h1000, 1, e);
-    if (d != 2 || e != 0) fail("ISR status");
     $display("%0s: W=%0d device %0d prefetch %0d batch %0d: %0d requests, %0d reads (%0d completions, %0d at most in flight), %0d writes, %0d cycles",
              errors == 0 ? "PASS" : "FAILED", W, DEVICE, PREFETCH, BATCH, done, reads, parts, in_flight_max,
              writes, cycles);

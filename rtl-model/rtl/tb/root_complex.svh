@@ -17,6 +17,7 @@
   bit dma_allowed = 0;
   // What a law asks for: no answers; refused or poisoned answers to reads of payload; posted credits late.
   bit mute = 0, spoil = 0, scarce = 0;
+  int no_posted_until = 0;
   logic [2:0] refusal = 0;
   // Used rings in host memory that are watched: where, the index last seen, how often it moved without an interrupt.
   logic [63:0] watch_used[2];
@@ -43,8 +44,9 @@
   logic [7:0] cpl_buf[1024];
   int cpl_at = 0, cpl_left = 0, cpl_from = 0;
 
+  // Memory below 4 GiB and above it, in one array.
   function automatic int where(input logic [63:0] a);
-    where = (a[63:33] == 0 && a[31:20] == 0) ? int'(a[19:0]) : -1;
+    where = (a[63:33] == 0 && a[31:20] == 0) ? int'(a[19:0] ^ {a[32], 19'd0}) : -1;
   endfunction
 
   // What is written into a used ring: the index comes behind its elements, the interrupt behind the index.
@@ -169,7 +171,7 @@
       if (tx_eop) handle;
     end
     // Credits come back.
-    if (dice(scarce ? 100 : 4) == 0) begin
+    if (dice(scarce ? 100 : 4) == 0 && cycles >= no_posted_until) begin
       if (ph < 4) ph = ph + 1;
       pd = (pd + 8 > 40) ? 40 : pd + 8;
     end
@@ -228,7 +230,7 @@
       if (n > to_cut + 64 * cuts) n = to_cut + 64 * cuts;
       lead = int'(r_addr[tag][1:0]);
       dw = (lead + n + 3) / 4;
-      payload = where(r_addr[tag]) >= 32'h40000;
+      payload = r_addr[tag][19:0] >= 20'h40000;
       if (payload && refusal != 0) begin
         n = r_left[tag];
         dw = 0;
