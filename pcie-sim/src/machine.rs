@@ -172,7 +172,7 @@ impl<T: Tap> Machine<T> {
     /// Lets the next event happen if it is due up to `until`.
     #[inline]
     fn step(&mut self, until: Instant) -> bool {
-        self.schedule.is_due(until) && self.step_now(until)
+        !self.schedule.rests(until) && self.step_now(until)
     }
 
     fn step_now(&mut self, until: Instant) -> bool {
@@ -229,6 +229,7 @@ impl<T: Tap> Machine<T> {
         }
     }
 
+    #[inline]
     fn root_receives(&mut self, tlp: Tlp) {
         if self.root.iommu.is_some() || self.path.is_some() {
             self.root.bypassed = self.card.bypasses_translation();

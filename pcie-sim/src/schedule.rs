@@ -3,21 +3,40 @@
 //! Events leave in the order of their time and, at the same time, in the order they were entered,
 //! so that a run depends on nothing but its inputs. Whoever is to act at one time that keeps moving (a
 //! card's next wake-up) has an alarm, which is moved rather than entered again and again.
+//!
+//! The events stand in one sorted row. It is short, and what is entered is nearly always the next thing
+//! or the last, so that a row costs less than a heap. The alarms stand in no order: each is moved about
+//! as often as the first of them is asked for, which takes one pass over a handful of numbers.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 
 use crate::time::Instant;
+
+/// Alarms that a schedule can have.
+const ALARMS: usize = 6;
+/// In a row longer than this, places are found by halves.
+const SHORT: usize = 16;
+
+/// Time, and at the same time the order of entry.
+type Key = u128;
+/// Never.
+const NEVER: Key = Key::MAX;
 
 /// Events of type `E`, ordered by time, then by order of entry.
 #[derive(Debug)]
 pub struct Schedule<E> {
-    heap: BinaryHeap<Entry<E>>,
-    alarms: Vec<Alarm>,
+    /// The next one first.
+    row: VecDeque<Entry<E>>,
+    /// The key of the first of the row.
+    first_of_row: Key,
+    alarms: [Key; ALARMS],
     /// What leaves the schedule when the alarm of the same place rings.
     events: Vec<E>,
-    /// Which of the alarms rings first.
-    first: usize,
+    /// Which of the alarms rings first, unless they have moved.
+    first_alarm: (usize, Key),
+    alarms_moved: bool,
+    /// Nothing is due before this; what is due then is, unless alarms have moved.
+    next: Instant,
     entered: u64,
 }
 
@@ -25,20 +44,9 @@ pub struct Schedule<E> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AlarmId(usize);
 
-#[derive(Debug, Clone, Copy)]
-struct Alarm {
-    at: Instant,
-    order: u64,
-}
-
-impl Alarm {
-    const OFF: Self = Self { at: Instant::FAR_FUTURE, order: u64::MAX };
-}
-
 #[derive(Debug)]
 struct Entry<E> {
-    at: Instant,
-    order: u64,
+    key: Key,
     event: E,
 }
 
@@ -47,10 +55,13 @@ impl<E> Schedule<E> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            heap: BinaryHeap::new(),
-            alarms: Vec::new(),
+            row: VecDeque::new(),
+            first_of_row: NEVER,
+            alarms: [NEVER; ALARMS],
             events: Vec::new(),
-            first: 0,
+            first_alarm: (0, NEVER),
+            alarms_moved: false,
+            next: Instant::FAR_FUTURE,
             entered: 0,
         }
     }
@@ -58,15 +69,41 @@ impl<E> Schedule<E> {
     /// Enters an event that is due at `at`.
     #[inline]
     pub fn at(&mut self, at: Instant, event: E) {
-        self.heap.push(Entry { at, order: self.entered, event });
-        self.entered += 1;
+        let key = self.new_key(at);
+        if key < self.first_of_row {
+            self.first_of_row = key;
+            self.next = self.next.min(at);
+            self.row.push_front(Entry { key, event });
+        } else {
+            self.enter_behind(Entry { key, event });
+        }
+    }
+
+    /// Enters what is not the first of the row.
+    fn enter_behind(&mut self, entry: Entry<E>) {
+        let key = entry.key;
+        let mut place = self.row.len();
+        if place > SHORT {
+            place = self.row.partition_point(|other| other.key < key);
+            return self.row.insert(place, entry);
+        }
+        self.row.push_back(entry);
+        while place > 0 && self.row[place - 1].key > key {
+            self.row.swap(place - 1, place);
+            place -= 1;
+        }
     }
 
     /// Makes an alarm, which is not set yet; when it rings, `event` leaves the schedule.
+    ///
+    /// # Panics
+    ///
+    /// When there are six already.
     pub fn alarm(&mut self, event: E) -> AlarmId {
-        self.alarms.push(Alarm::OFF);
+        let place = self.events.len();
+        assert!(place < ALARMS, "a schedule has room for {ALARMS} alarms");
         self.events.push(event);
-        AlarmId(self.alarms.len() - 1)
+        AlarmId(place)
     }
 
     /// Sets an alarm to `at`, or off. One that is set to the time it has already keeps its place among
@@ -74,104 +111,120 @@ impl<E> Schedule<E> {
     #[inline]
     pub fn set_alarm(&mut self, alarm: AlarmId, at: Option<Instant>) {
         let at = at.unwrap_or(Instant::FAR_FUTURE);
-        if self.alarms[alarm.0].at != at {
-            self.move_alarm(alarm.0, at);
+        if time_of(self.alarms[alarm.0]) != at {
+            let key = self.new_key(at);
+            self.alarms[alarm.0] = if at == Instant::FAR_FUTURE { NEVER } else { key };
+            self.alarms_moved = true;
+            self.next = self.next.min(at);
         }
-    }
-
-    fn move_alarm(&mut self, index: usize, at: Instant) {
-        let first = self.alarms[self.first].at;
-        self.alarms[index] = Alarm { at, order: self.entered };
-        self.entered += 1;
-        if at < first {
-            // At the same time the one that was set earlier goes first, so nothing less will do.
-            self.first = index;
-        } else if index == self.first {
-            self.find_first();
-        }
-    }
-
-    #[inline]
-    fn find_first(&mut self) {
-        let mut first = 0;
-        let mut earliest = Alarm::OFF;
-        for (i, alarm) in self.alarms.iter().enumerate() {
-            // Times rarely agree, so the order is looked at only when they do.
-            if alarm.at < earliest.at || alarm.at == earliest.at && alarm.order < earliest.order {
-                (first, earliest) = (i, *alarm);
-            }
-        }
-        self.first = first;
     }
 
     /// When the next event is due.
     #[must_use]
     #[inline]
     pub fn next_time(&self) -> Option<Instant> {
-        let entry = self.heap.peek().map_or(Instant::FAR_FUTURE, |entry| entry.at);
-        let first = self.alarms.get(self.first).map_or(entry, |alarm| alarm.at.min(entry));
-        (first != Instant::FAR_FUTURE).then_some(first)
+        let next = match self.alarms_moved {
+            true => time_of(earliest(&self.alarms).1.min(self.first_of_row)),
+            false => self.next,
+        };
+        (next != Instant::FAR_FUTURE).then_some(next)
+    }
+
+    /// Whether [`Self::take_due`] has certainly no event: a comparison, which may say "no" too often.
+    #[must_use]
+    #[inline]
+    pub fn rests(&self, now: Instant) -> bool {
+        self.next > now
     }
 
     /// Whether [`Self::take_due`] has an event.
     #[must_use]
     #[inline]
-    pub fn is_due(&self, now: Instant) -> bool {
-        let alarm = self.alarms.get(self.first).is_some_and(|alarm| alarm.at <= now);
-        alarm || self.heap.peek().is_some_and(|entry| entry.at <= now)
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        if self.next > now {
+            return false;
+        }
+        if self.alarms_moved {
+            self.look_at_alarms();
+        }
+        self.next <= now
     }
 
     /// Drops every event and sets every alarm off.
     pub fn clear(&mut self) {
-        self.heap.clear();
-        self.alarms.fill(Alarm::OFF);
+        self.row.clear();
+        self.first_of_row = NEVER;
+        self.alarms = [NEVER; ALARMS];
+        self.look_at_alarms();
     }
 
     /// How many events are waiting, alarms not counted.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.heap.len()
+        self.row.len()
     }
 
     /// Whether no event is waiting, alarms not counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+        self.row.is_empty()
+    }
+
+    #[inline]
+    fn new_key(&mut self, at: Instant) -> Key {
+        let key = Key::from(at.as_ps()) << 64 | Key::from(self.entered);
+        self.entered += 1;
+        key
+    }
+
+    #[inline]
+    fn look_at_alarms(&mut self) {
+        self.first_alarm = earliest(&self.alarms);
+        self.alarms_moved = false;
+        self.next = time_of(self.first_alarm.1.min(self.first_of_row));
+    }
+
+    #[inline]
+    fn take_from_row(&mut self) -> Option<(Instant, E)> {
+        let Entry { key, event } = self.row.pop_front()?;
+        self.first_of_row = self.row.front().map_or(NEVER, |first| first.key);
+        self.next = time_of(self.first_alarm.1.min(self.first_of_row));
+        Some((time_of(key), event))
     }
 }
 
 impl<E: Copy> Schedule<E> {
     /// Takes the next event if it is due at or before `now`.
-    #[inline(always)]
+    #[inline]
     pub fn take_due(&mut self, now: Instant) -> Option<(Instant, E)> {
-        let entry = self.heap.peek().map_or((Instant::FAR_FUTURE, u64::MAX), Entry::key);
-        if let Some(&Alarm { at, order }) = self.alarms.get(self.first)
-            && (at < entry.0 || at == entry.0 && order < entry.1)
-        {
-            return if at > now { None } else { self.ring(at) };
-        }
-        if entry.0 > now {
+        if !self.is_due(now) {
             return None;
         }
-        self.heap.pop().map(|entry| (entry.at, entry.event))
-    }
-
-    #[inline(always)]
-    fn ring(&mut self, at: Instant) -> Option<(Instant, E)> {
-        if at == Instant::FAR_FUTURE {
-            return None;
+        let (alarm, key) = self.first_alarm;
+        if self.first_of_row < key {
+            return self.take_from_row();
         }
-        let rung = self.events[self.first];
-        self.alarms[self.first].at = Instant::FAR_FUTURE;
-        self.find_first();
-        Some((at, rung))
+        // No alarm is set when the far future is asked for.
+        let event = *self.events.get(alarm).filter(|_| key != NEVER)?;
+        self.alarms[alarm] = NEVER;
+        self.alarms_moved = true;
+        Some((time_of(key), event))
     }
 }
 
-impl<E> Entry<E> {
-    fn key(&self) -> (Instant, u64) {
-        (self.at, self.order)
+#[inline]
+fn time_of(key: Key) -> Instant {
+    Instant::from_ps((key >> 64) as u64)
+}
+
+/// The first alarm to ring, and when. Without a branch: which one it is cannot be foreseen.
+#[inline]
+fn earliest(alarms: &[Key; ALARMS]) -> (usize, Key) {
+    let mut first = (0, alarms[0]);
+    for (place, &key) in alarms.iter().enumerate().skip(1) {
+        first = if key < first.1 { (place, key) } else { first };
     }
+    first
 }
 
 impl<E> Default for Schedule<E> {
@@ -179,29 +232,6 @@ impl<E> Default for Schedule<E> {
         Self::new()
     }
 }
-
-// A max-heap gives the greatest first: the earliest is the greatest.
-impl<E> Ord for Entry<E> {
-    #[inline]
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at.cmp(&self.at).then_with(|| other.order.cmp(&self.order))
-    }
-}
-
-impl<E> PartialOrd for Entry<E> {
-    #[inline]
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> PartialEq for Entry<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<E> Eq for Entry<E> {}
 
 #[cfg(test)]
 mod tests {
