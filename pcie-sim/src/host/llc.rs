@@ -46,6 +46,9 @@ type Tag = u64;
 pub struct Llc {
     tags: Box<[Tag]>,
     sets: u64,
+    /// 2^64 / sets, rounded up: below `divisible`, a multiplication by it does for a division.
+    reciprocal: u64,
+    divisible: u64,
     ways: usize,
     device_ways: usize,
 }
@@ -60,7 +63,11 @@ impl Llc {
         }
         let ways = shape.ways as usize;
         let device_ways = (shape.device_ways as usize).min(ways);
-        Some(Self { tags: vec![0; sets as usize * ways].into(), sets, ways, device_ways })
+        let tags = vec![0; sets as usize * ways].into();
+        let reciprocal = (u64::MAX / sets).wrapping_add(1);
+        // What the rounding up adds to a quotient is less than one part of a set there.
+        let divisible = if (2..1 << 20).contains(&sets) { 1 << 40 } else { 0 };
+        Some(Self { tags, sets, reciprocal, divisible, ways, device_ways })
     }
 
     /// What a device's read of `len_bytes` bytes finds: the slowest of its lines.
@@ -79,10 +86,11 @@ impl Llc {
     fn read_line(&mut self, line: u64) -> Found {
         let set = self.set(line);
         match position(set, line) {
-            None => Found::Miss,
-            Some(at) => {
-                set[..=at].rotate_right(1);
-                if set[0] & 1 == 0 { Found::Hit } else { Found::Shared }
+            Err(_) => Found::Miss,
+            Ok(at) => {
+                let entry = set[at];
+                use_latest(set, at, entry);
+                if entry & 1 == 0 { Found::Hit } else { Found::Shared }
             }
         }
     }
@@ -93,12 +101,11 @@ impl Llc {
             let device_ways = self.device_ways;
             let set = self.set(line);
             let at = match position(set, line) {
-                Some(at) => at,
-                None if device_ways == 0 => continue,
-                None => victim(set, device_ways),
+                Ok(at) => at,
+                Err(_) if device_ways == 0 => continue,
+                Err(free) => victim(set, device_ways, free),
             };
-            set[at] = tag(line);
-            set[..=at].rotate_right(1);
+            use_latest(set, at, tag(line));
         }
     }
 
@@ -106,38 +113,65 @@ impl Llc {
     pub fn cpu_touch(&mut self, address: PhysAddr, len_bytes: u64) {
         for line in lines(address, len_bytes) {
             let set = self.set(line);
-            let at = position(set, line).unwrap_or(set.len() - 1);
-            set[at] = tag(line) | 1;
-            set[..=at].rotate_right(1);
+            let at = position(set, line).unwrap_or_else(|free| free);
+            use_latest(set, at, tag(line) | 1);
         }
     }
 
     fn set(&mut self, line: u64) -> &mut [Tag] {
-        let first = (line % self.sets) as usize * self.ways;
+        let first = self.set_of(line) as usize * self.ways;
         &mut self.tags[first..first + self.ways]
+    }
+
+    /// `line % sets`: few caches have a power of two of sets, and the division is dear.
+    fn set_of(&self, line: u64) -> u64 {
+        if line >= self.divisible {
+            return line % self.sets;
+        }
+        let quotient = ((u128::from(line) * u128::from(self.reciprocal)) >> 64) as u64;
+        line - quotient * self.sets
     }
 }
 
-fn lines(address: PhysAddr, len_bytes: u64) -> std::ops::RangeInclusive<u64> {
+fn lines(address: PhysAddr, len_bytes: u64) -> std::ops::Range<u64> {
     let last = address.get() + len_bytes.max(1) - 1;
-    address.get() / LINE_BYTES..=last / LINE_BYTES
+    address.get() / LINE_BYTES..last / LINE_BYTES + 1
+}
+
+/// The entry at `at`, now this one, is the latest used.
+fn use_latest(set: &mut [Tag], at: usize, entry: Tag) {
+    if at != 0 {
+        set.copy_within(..at, 1);
+    }
+    set[0] = entry;
 }
 
 const fn tag(line: u64) -> Tag {
     (line + 1) << 1
 }
 
-fn position(set: &[Tag], line: u64) -> Option<usize> {
-    set.iter().position(|&entry| entry & !1 == tag(line))
+/// Where the line is; else the place that it takes from nobody, or from the line used longest ago. The empty
+/// places of a set are its last ones.
+fn position(set: &[Tag], line: u64) -> Result<usize, usize> {
+    let tag = tag(line);
+    for (at, &entry) in set.iter().enumerate() {
+        if entry & !1 == tag {
+            return Ok(at);
+        }
+        if entry == 0 {
+            return Err(at);
+        }
+    }
+    Err(set.len() - 1)
 }
 
 /// The place that a device's write takes: when it has all the ways it may fill, the one of them that was
-/// used longest ago; else the place used longest ago of all.
-fn victim(set: &[Tag], device_ways: usize) -> usize {
+/// used longest ago; else the `free` one.
+fn victim(set: &[Tag], device_ways: usize, free: usize) -> usize {
     let devices = |entry: &Tag| *entry != 0 && entry & 1 == 0;
     let held = set.iter().filter(|entry| devices(entry)).count();
     let oldest = set.iter().rposition(devices).filter(|_| held >= device_ways);
-    oldest.unwrap_or(set.len() - 1)
+    oldest.unwrap_or(free)
 }
 
 #[cfg(test)]
@@ -215,6 +249,20 @@ mod tests {
         llc.cpu_touch(PhysAddr(64), 64);
         assert_eq!(llc.device_read(PhysAddr(32), 64), Found::Shared);
         assert_eq!(llc.device_read(PhysAddr(96), 64), Found::Miss);
+    }
+
+    #[test]
+    fn the_set_of_a_line_is_the_remainder_of_a_division() {
+        for kib in [64, 15 << 10, 20 << 10, 33, 1] {
+            for ways in [1, 3, 16, 20] {
+                let Some(llc) = Llc::new(LlcShape { kib, ways, device_ways: 1 }) else { continue };
+                let near = |middle: u64| middle.saturating_sub(3)..middle + 3;
+                let edges = [0, llc.sets, 7 * llc.sets, 1 << 33, (1 << 40) - 3, 1 << 40, 1 << 57];
+                for line in edges.into_iter().flat_map(near) {
+                    assert_eq!(llc.set_of(line), line % llc.sets, "{line} of {}", llc.sets);
+                }
+            }
+        }
     }
 
     #[test]
