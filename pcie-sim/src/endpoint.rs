@@ -203,6 +203,11 @@ pub trait Tap {
         let _ = (at, direction, class, left);
     }
 
+    /// Whether [`Tap::credits`] is to be called.
+    fn watches_credits(&self) -> bool {
+        true
+    }
+
     /// Whether [`Tap::transmission`] and [`Tap::dllp`] are to be called.
     fn watches_data_link(&self) -> bool {
         false

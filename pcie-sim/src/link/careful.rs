@@ -212,6 +212,7 @@ impl Lane {
                 });
             }
         }
+        self.look_at_wire();
     }
 
     /// What the receiver thinks of the TLP that has just arrived; `false` when it is to be discarded.

@@ -33,6 +33,8 @@ pub(super) struct Lane {
     pub(super) direction: Direction,
     /// Every TLP of this direction, from its sender's transmitter to the receiver's hands.
     pub(super) row: Row,
+    /// When the next TLP on the wire has arrived whole; the far future when there is none.
+    arrives: Instant,
     pub(super) busy_until: Instant,
     pub(super) receiver: Receiver,
     credits: ReceiverBuffers,
@@ -66,6 +68,7 @@ impl Lane {
         Self {
             direction,
             row: Row::new(choices),
+            arrives: Instant::FAR_FUTURE,
             busy_until: Instant::ZERO,
             receiver: Receiver::new(receiver),
             credits: *receiver,
@@ -138,7 +141,8 @@ impl Lane {
     fn take_in(&mut self, now: Instant, pace: &Pace, aside: &mut Aside) -> bool {
         let mut credited = false;
         while self.first_inbound <= now {
-            let Some(Inbound { owed, intact, arrives }) = self.inbound.pop_front() else { break };
+            let Some(&Inbound { owed, intact, arrives }) = self.inbound.front() else { break };
+            self.inbound.pop_front();
             self.first_inbound =
                 self.inbound.front().map_or(Instant::FAR_FUTURE, |next| next.arrives);
             if !intact {
@@ -221,11 +225,15 @@ impl Lane {
             return false;
         }
         let Some(index) = self.choose(pace) else { return false };
+        let wire_is_empty = self.row.on_wire() == 0;
         let Some(flight) = self.row.depart(index) else { return false };
         let Flight { class, data_credits, wire_bytes, .. } = *flight;
         self.busy_until = now + pace.on_wire(wire_bytes);
         flight.arrives = self.busy_until + pace.timing.propagation;
         flight.sequence = (self.sequence & 0xfff) as u16;
+        if wire_is_empty {
+            self.arrives = flight.arrives;
+        }
         let sighting = Sighting {
             direction: self.direction,
             departs: now,
@@ -276,6 +284,9 @@ impl Lane {
     /// Tells of the credits that have changed since it was last called.
     #[inline]
     pub(super) fn tell_credits<T: Tap + ?Sized>(&mut self, now: Instant, tap: &mut T) {
+        if !tap.watches_credits() {
+            self.changed = 0;
+        }
         while self.changed != 0 {
             let class = CLASSES[self.changed.trailing_zeros() as usize % CLASSES.len()];
             self.changed &= self.changed - 1;
@@ -317,19 +328,26 @@ impl Lane {
     /// When the next TLP on the wire has arrived whole.
     #[inline(always)]
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        self.row.arriving().map(|flight| flight.arrives)
+        (self.arrives != Instant::FAR_FUTURE).then_some(self.arrives)
+    }
+
+    /// Something was put on the wire, or taken from it.
+    #[inline(always)]
+    pub(super) fn look_at_wire(&mut self) {
+        self.arrives = self.row.arriving().map_or(Instant::FAR_FUTURE, |flight| flight.arrives);
     }
 
     /// The TLP on the wire whose last symbol has arrived by `now` is in the receive buffer.
     #[inline(always)]
     pub(super) fn land(&mut self, now: Instant, pace: &Pace, aside: &mut Aside) {
-        let Some(flight) = self.row.arriving() else { return };
-        if flight.arrives > now {
+        if self.arrives > now {
             return;
         }
+        let Some(flight) = self.row.arriving() else { return };
         let Flight { class, data_credits, wire_bytes, .. } = *flight;
         if self.careful.is_some() && !self.passes_checks(now, aside) {
-            return self.row.discard();
+            self.row.discard();
+            return self.look_at_wire();
         }
         let stored = self.receiver.store(class, data_credits);
         self.receiver.accept(now, wire_bytes, pace);
@@ -339,14 +357,15 @@ impl Lane {
             aside.receiver_found(now, self.direction, LinkError::ReceiverOverflow(class));
             self.row.discard();
         }
+        self.look_at_wire();
     }
 
     /// Takes the oldest TLP out of the receive buffer; its credits set out for the sender.
     #[inline]
     pub(super) fn take(&mut self, now: Instant, pace: &Pace) -> Option<Tlp> {
-        let Flight { data_credits, class, tlp, .. } = self.row.take()?;
+        let &Flight { data_credits, class, .. } = self.row.landed()?;
         self.receiver.free(now, class, data_credits, pace);
-        Some(tlp)
+        self.row.take()
     }
 
     /// The link is down: what waits, what is on the wire and what is kept is gone. How many TLPs that the
@@ -355,6 +374,7 @@ impl Lane {
         let kept = self.careful.as_ref().map_or(0, |careful| careful.kept());
         let lost = self.row.queued() + kept.max(self.row.on_wire());
         self.row.clear();
+        self.look_at_wire();
         self.inbound.clear();
         self.first_inbound = Instant::FAR_FUTURE;
         self.receiver = Receiver::new(buffers);

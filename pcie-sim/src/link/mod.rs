@@ -188,6 +188,8 @@ pub struct Link {
     card_refused: Cell<bool>,
     aside: Aside,
     desk: Desk,
+    /// Something can go wrong: in the data link layer, or with a sender.
+    faulty: bool,
     is_up: bool,
     lost: u64,
 }
@@ -224,6 +226,7 @@ impl Link {
             card_refused: Cell::new(false),
             aside: Aside::default(),
             desk: Desk::default(),
+            faulty: false,
             is_up: true,
             lost: 0,
         }
@@ -233,6 +236,7 @@ impl Link {
     /// the wire already nothing is lost.
     pub fn set_fault(&mut self, fault: Box<dyn LinkFault>) {
         self.aside.fault = Some(fault);
+        self.faulty = true;
         for lane in [&mut self.down, &mut self.up] {
             let sequence = lane.sequence;
             lane.careful.get_or_insert_with(|| Box::new(Careful::new(sequence)));
@@ -240,7 +244,7 @@ impl Link {
     }
 
     /// Hands a TLP to the transmitter of one side. While the link is down it is dropped.
-    #[inline]
+    #[inline(always)]
     pub fn submit(&mut self, direction: Direction, tlp: Tlp) {
         if self.is_up {
             self.lane(direction).row.submit(tlp);
@@ -265,8 +269,7 @@ impl Link {
     #[inline]
     pub fn waits(&self, direction: Direction) -> bool {
         let refused = direction == Direction::Upstream && self.card_refused.get();
-        let watched = self.aside.fault.is_some() || self.desk.fault.is_some();
-        refused || self.queued(direction) > 0 || watched
+        refused || self.queued(direction) > 0 || self.faulty
     }
 
     /// The credits that the sender of one direction has left.
@@ -311,10 +314,8 @@ impl Link {
     ) -> Pumped {
         self.aside.watched = tap.watches_data_link();
         self.exchange(now);
-        if self.desk.fault.is_some() {
+        if self.faulty {
             self.release(direction, now);
-        }
-        if self.aside.fault.is_some() {
             self.upset(now);
         }
         if !self.is_up {
@@ -344,13 +345,27 @@ impl Link {
             again = again.min(credit).or(again).or(credit);
             card_refused.set(!card_may_retry);
         }
+        if self.faulty {
+            again = self.again_for_faults(direction, now, again);
+        }
+        Pumped { arrives, again, card_may_retry }
+    }
+
+    /// When a fault wants [`Link::pump`] to be called, if that is before `again`.
+    #[cold]
+    fn again_for_faults(
+        &self,
+        direction: Direction,
+        now: Instant,
+        mut again: Option<Instant>,
+    ) -> Option<Instant> {
         if let Some(late) = self.desk.next(direction) {
             again = Some(again.map_or(late, |again| again.min(late)));
         }
-        if let Some((at, _)) = aside.fault.as_ref().and_then(|fault| fault.upset()) {
+        if let Some((at, _)) = self.aside.fault.as_ref().and_then(|fault| fault.upset()) {
             again = Some(again.map_or(at, |again| again.min(at)).max(now));
         }
-        Pumped { arrives, again, card_may_retry }
+        again
     }
 
     /// A TLP's last symbol has arrived; when the next one's does.
@@ -431,6 +446,7 @@ impl Link {
     }
 
     /// What befalls the link as a whole by `now`.
+    #[cold]
     fn upset(&mut self, now: Instant) {
         let due = |fault: &dyn LinkFault| fault.upset().filter(|(at, _)| *at <= now);
         while let Some((_, upset)) = self.aside.fault.as_deref().and_then(due) {
@@ -510,7 +526,7 @@ impl Port for CardPort<'_> {
         if !self.link.has_landed(Direction::Downstream) {
             return None;
         }
-        self.link.down.row.take().map(|flight| flight.tlp)
+        self.link.down.row.take()
     }
 
     fn give_back(&mut self, class: FlowClass, data_credits: u32) {

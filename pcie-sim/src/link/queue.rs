@@ -112,6 +112,7 @@ impl Row {
     }
 
     /// How many have left and are not in the receive buffer.
+    #[inline(always)]
     pub(super) fn on_wire(&self) -> usize {
         self.sent - self.landed
     }
@@ -173,15 +174,21 @@ impl Row {
         }
     }
 
+    /// The oldest in the receive buffer.
+    #[inline(always)]
+    pub(super) fn landed(&self) -> Option<&Flight> {
+        if self.landed == 0 { None } else { self.row.front() }
+    }
+
     /// Takes the oldest out of the receive buffer.
-    #[inline]
-    pub(super) fn take(&mut self) -> Option<Flight> {
+    #[inline(always)]
+    pub(super) fn take(&mut self) -> Option<Tlp> {
         if self.landed == 0 {
             return None;
         }
         self.landed -= 1;
         self.sent -= 1;
-        self.row.pop_front()
+        self.row.pop_front().map(|flight| flight.tlp)
     }
 
     /// Whether any TLP may go, given which have `room` at the receiver.

@@ -56,12 +56,23 @@ impl Link {
     /// Installs what the two senders do wrong.
     pub fn set_sender_fault(&mut self, fault: Box<dyn SenderFault>) {
         self.desk.fault = Some(fault);
+        self.faulty = true;
     }
 
     /// A sender has a TLP for the other side: what it hands to its transmitter is that, unless it is made
     /// to do something wrong.
+    #[inline]
     pub fn hand_over(&mut self, now: Instant, direction: Direction, tlp: Tlp) {
-        let Some(fault) = &mut self.desk.fault else { return self.submit(direction, tlp) };
+        if self.desk.fault.is_none() {
+            self.submit(direction, tlp);
+        } else {
+            self.hand_over_wrong(now, direction, tlp);
+        }
+    }
+
+    #[cold]
+    fn hand_over_wrong(&mut self, now: Instant, direction: Direction, tlp: Tlp) {
+        let Some(fault) = &mut self.desk.fault else { return };
         for (delay, tlp) in fault.hand_over(now, direction, tlp) {
             // A completer that is late with a part of an answer is late with the rest of it.
             match self.desk.answered_from(direction, &tlp) {
@@ -75,6 +86,7 @@ impl Link {
     }
 
     /// Hands over what was late and is due.
+    #[cold]
     pub(super) fn release(&mut self, direction: Direction, now: Instant) {
         while let Some(tlp) = self.desk.due(direction, now) {
             self.submit(direction, tlp);

@@ -196,6 +196,10 @@ impl<O: Observer> Analyzer<O> {
 }
 
 impl<O: Observer> Tap for Analyzer<O> {
+    fn watches_credits(&self) -> bool {
+        false
+    }
+
     fn tlp(&mut self, sighting: &Sighting<'_>) {
         self.last = self.classify(sighting);
         self.observer.tlp(sighting, &self.last);

@@ -236,6 +236,10 @@ impl Tap for Watch {
         }
     }
 
+    fn watches_credits(&self) -> bool {
+        self.analyzer.observer().waves.is_some()
+    }
+
     fn watches_data_link(&self) -> bool {
         self.counts_replays
     }

@@ -118,6 +118,10 @@ impl Tap for Counted {
             watch.tlp(sighting);
         }
     }
+
+    fn watches_credits(&self) -> bool {
+        false
+    }
 }
 
 /// One measurement, in this process.

@@ -39,6 +39,10 @@ struct Unwatched;
 
 impl Tap for Unwatched {
     fn tlp(&mut self, _: &Sighting<'_>) {}
+
+    fn watches_credits(&self) -> bool {
+        false
+    }
 }
 
 /// What the row shows on the simulated machine: average latency in ns, or payload in Gbit/s.
