@@ -53,12 +53,14 @@ impl<T: Tap> Machine<T> {
         self.findings.push(CpuFinding::UnexpectedCompletion { at: self.now, completion });
     }
 
+    #[inline]
     pub(super) fn memory_read(&mut self, read: MemRead) {
         let request = read.clone();
         self.root.memory_read(self.now, read, &mut self.schedule);
         self.tell_refused(|| Tlp::MemRead(request));
     }
 
+    #[inline]
     pub(super) fn memory_write(&mut self, write: MemWrite) {
         let MemWrite { requester, tag, address, attributes, .. } = write;
         let len = write.data.len();

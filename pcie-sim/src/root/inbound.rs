@@ -313,9 +313,10 @@ impl RootComplex {
     /// The next completion of a read; `None` after the last.
     #[inline]
     pub fn next_completion(&self, completions: &mut Completions) -> Option<Completion> {
-        if completions.left_bytes == 0 {
-            return None;
-        }
+        if completions.left_bytes == 0 { None } else { Some(self.cut_completion(completions)) }
+    }
+
+    fn cut_completion(&self, completions: &mut Completions) -> Completion {
         let Completions { requester, tag, attributes, status, address, left_bytes } = *completions;
         let (len, data) = if status == CompletionStatus::Success {
             let len = self.completion_bytes(address, left_bytes);
@@ -329,7 +330,7 @@ impl RootComplex {
         };
         completions.address = address + u64::from(len);
         completions.left_bytes -= len;
-        Some(Completion {
+        Completion {
             completer: Bdf::new(0, 0, 0),
             requester,
             tag,
@@ -338,7 +339,7 @@ impl RootComplex {
             lower_address: address.get() as u8 & 0x7f,
             data,
             attributes,
-        })
+        }
     }
 
     /// Reads a register of the IOMMU, if `address` is one.

@@ -52,6 +52,7 @@ pub struct Refused {
 }
 
 impl RootComplex {
+    #[inline]
     pub(super) fn locate(
         &mut self,
         now: Instant,
