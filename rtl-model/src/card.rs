@@ -246,6 +246,7 @@ impl Card {
         self.dma.after(now, self.dma.timing.interrupt, Event::Interrupt(Cause::Config));
     }
 
+    #[inline]
     fn receive(&mut self, now: Instant, tlp: Tlp) {
         if now < self.awake {
             return self.receive_in_reset(now, tlp);
@@ -267,12 +268,8 @@ impl Card {
 
     #[inline]
     fn happen(&mut self, at: Instant) -> bool {
-        if !self.dma.schedule.is_due(at) {
-            return false;
-        }
-        if let Some((at, event)) = self.dma.schedule.take_due(at) {
-            self.handle(at, event);
-        }
+        let Some((at, event)) = self.dma.schedule.take_due(at) else { return false };
+        self.handle(at, event);
         true
     }
 }
@@ -288,7 +285,7 @@ impl Endpoint for Card {
         }
         loop {
             while self.happen(now) {}
-            if self.dma.tags.may_time_out(now) {
+            if self.dma.tags.deadline() <= now {
                 self.time_out(now);
             }
             while let Some(tlp) = port.receive() {

@@ -13,6 +13,7 @@ use crate::dma::{Cause, Event, Owner};
 use crate::ring::RingFault;
 
 impl Card {
+    #[inline]
     pub(super) fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Fetch(queue) => self.step(now, queue),

@@ -55,9 +55,7 @@ impl Dma {
         if !self.nothing_waits() {
             wake = wake.min(self.next_departure(now));
         }
-        if let Some(deadline) = self.tags.next_deadline() {
-            wake = wake.min(deadline);
-        }
+        wake = wake.min(self.tags.deadline());
         (wake != Instant::FAR_FUTURE).then_some(wake)
     }
 
@@ -95,6 +93,7 @@ impl Dma {
         self.edges.at(now, 0).max(self.busy_until)
     }
 
+    #[inline]
     fn send(&mut self, now: Instant, port: &mut dyn Port, tlp: Tlp) {
         let beats = self.timing.beats(tlp.len_bytes());
         self.busy_until = now + self.timing.clock * u64::from(beats.max(1));
@@ -187,6 +186,7 @@ impl Dma {
         }
     }
 
+    #[inline]
     fn send_read(
         &mut self,
         now: Instant,

@@ -60,8 +60,10 @@ pub(crate) enum Arrival {
 pub(crate) struct Tags {
     slots: Vec<Slot>,
     free: VecDeque<u16>,
-    /// Since when each read waits, oldest first.
+    /// Since when each read waits, oldest first; the first is still unanswered.
     sent: VecDeque<(Instant, u16, u32)>,
+    /// When the first of them times out; the far future when it does not.
+    deadline: Instant,
     /// How long it may; `None` for ever.
     timeout: Option<Span>,
     in_flight_max: usize,
@@ -78,6 +80,7 @@ impl Tags {
             slots: vec![idle; usize::from(TAGS)],
             free: usable(TagBits::Eight).collect(),
             sent: VecDeque::new(),
+            deadline: Instant::FAR_FUTURE,
             timeout: None,
             in_flight_max: usize::from(in_flight_max),
             usable: usable(TagBits::Eight),
@@ -100,6 +103,7 @@ impl Tags {
     /// How long a read may stay unanswered, those already sent too; `None` for ever.
     pub(crate) fn set_timeout(&mut self, timeout: Option<Span>) {
         self.timeout = timeout;
+        self.look_at_first();
     }
 
     /// Reads that are unanswered, as far as the function knows.
@@ -120,6 +124,9 @@ impl Tags {
         let generation = slot.generation.wrapping_add(1);
         *slot = Slot { in_use: Use::Taken(owner), at, left: len, generation };
         self.sent.push_back((now, tag, generation));
+        if self.in_flight == 0 {
+            self.look_at_first();
+        }
         self.in_flight += 1;
         Tag(tag)
     }
@@ -168,35 +175,33 @@ impl Tags {
         }
     }
 
-    /// When the oldest unanswered read times out.
+    /// When the oldest unanswered read times out; the far future when none does.
     #[inline]
-    pub(crate) fn next_deadline(&mut self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Passes over the reads that were answered before those sent earlier.
+    fn look_at_first(&mut self) {
+        self.deadline = Instant::FAR_FUTURE;
         while let Some(&(sent, tag, generation)) = self.sent.front() {
             let slot = &self.slots[usize::from(tag)];
             if slot.in_use != Use::Free && slot.generation == generation {
-                return self.timeout.map(|timeout| sent + timeout);
+                if let Some(timeout) = self.timeout {
+                    self.deadline = sent + timeout;
+                }
+                break;
             }
             self.sent.pop_front();
-        }
-        None
-    }
-
-    /// Whether [`Self::take_timeout`] may have something: the time of the oldest read sent has passed,
-    /// whether or not it is still unanswered.
-    #[inline]
-    pub(crate) fn may_time_out(&self, now: Instant) -> bool {
-        match (self.sent.front(), self.timeout) {
-            (Some(&(sent, ..)), Some(timeout)) => sent + timeout <= now,
-            _ => false,
         }
     }
 
     /// Gives up one read whose time has passed. PCIe 5.0 §2.8, "Completion Timeout Mechanism".
     pub(crate) fn take_timeout(&mut self, now: Instant) -> Option<Arrival> {
-        if !self.may_time_out(now) || self.next_deadline()? > now {
+        if self.deadline > now {
             return None;
         }
-        let (_, tag, _) = self.sent.pop_front()?;
+        let &(_, tag, _) = self.sent.front()?;
         let slot = self.slots[usize::from(tag)];
         self.release(tag);
         Some(failed(slot.in_use, slot.left))
@@ -231,6 +236,7 @@ impl Tags {
             }
         }
         self.sent.clear();
+        self.look_at_first();
     }
 
     fn release(&mut self, tag: u16) {
@@ -238,6 +244,9 @@ impl Tags {
         self.forgotten -= usize::from(slot.in_use == Use::Forgotten);
         slot.in_use = Use::Free;
         self.in_flight -= 1;
+        if self.sent.front().is_some_and(|&(_, first, _)| first == tag) {
+            self.look_at_first();
+        }
         if self.usable.contains(&tag) {
             self.free.push_back(tag);
         }

@@ -123,10 +123,13 @@ pub(crate) struct Build {
     pub(crate) request_bytes_max: u64,
 }
 
+/// Bytes of a read that need no memory of their own.
+const INLINE_BYTES: usize = 64;
+
 /// Bytes that a read of a ring brings.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    pub(crate) bytes: SmallVec<[u8; 64]>,
+    pub(crate) bytes: SmallVec<[u8; INLINE_BYTES]>,
     missing: u32,
     failed: bool,
 }
@@ -134,8 +137,11 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Makes room for `len` bytes.
     fn expect(&mut self, len: u32) {
-        self.bytes.clear();
-        self.bytes.resize(len as usize, 0);
+        let len_bytes = len as usize;
+        self.bytes = match len_bytes {
+            ..=INLINE_BYTES => SmallVec::from_buf_and_len([0; INLINE_BYTES], len_bytes),
+            _ => SmallVec::from_elem(0, len_bytes),
+        };
         self.missing = len;
         self.failed = false;
     }
