@@ -100,9 +100,9 @@ impl Areas {
 
     /// The area at `position`, when an access of `len` bytes at `address` touches it.
     #[inline]
-    pub(crate) fn touched(&self, position: usize, address: u64, len: usize) -> Option<Area> {
+    pub(crate) fn touched(&self, position: usize, address: u64, len: usize) -> Option<&Area> {
         let area = self.sorted.get(position)?;
         let end = address.saturating_add(len.max(1) as u64);
-        (area.start < end && area.end > address).then_some(*area)
+        (area.start < end && area.end > address).then_some(area)
     }
 }

@@ -3,6 +3,7 @@
 //! Buffers may overlap, or be one and the same for many requests; a device that takes requests in order
 //! is then most likely at the oldest one that is not transferred yet.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use super::request::RequestRef;
@@ -72,8 +73,7 @@ impl Buffers {
 
     /// The buffer that an access at `address` most likely means; it counts as that far transferred.
     pub(crate) fn access(&mut self, address: u64, len: u64, write: bool) -> Option<Buffer> {
-        let key = self.find(address, write)?;
-        let buffer = self.map.get_mut(&key)?;
+        let buffer = best(self.map.range_mut(..=(address, u64::MAX)).rev(), address, write)?;
         buffer.transferred = buffer.transferred.saturating_add(len);
         Some(*buffer)
     }
@@ -90,35 +90,42 @@ impl Buffers {
         let end = address.saturating_add(len);
         let mut at = address;
         while at < end {
-            let Some(buffer) = self.find(at, write).and_then(|key| self.map.get(&key)) else {
-                break;
-            };
+            let Some(buffer) = self.find(at, write) else { break };
             at = buffer.end();
         }
         at.min(end) - address
     }
 
-    /// The buffer that an access which was made at `address` most likely meant.
-    pub(crate) fn at(&self, address: u64, write: bool) -> Option<(BufferKey, Buffer)> {
-        let key = self.find(address, write)?;
-        self.map.get(&key).map(|buffer| (key, *buffer))
+    /// The buffer that an access at `address` most likely means.
+    pub(crate) fn find(&self, address: u64, write: bool) -> Option<&Buffer> {
+        best(self.map.range(..=(address, u64::MAX)).rev(), address, write)
     }
+}
 
-    fn find(&self, address: u64, write: bool) -> Option<BufferKey> {
-        let mut best: Option<(u8, BufferKey)> = None;
-        for (&key, buffer) in self.map.range(..=(address, u64::MAX)).rev().take(LOOK_BACK) {
-            if best.is_some_and(|(rank, found)| rank == 2 && found.0 != key.0) {
-                break;
-            }
-            if address < buffer.end() {
-                let rank = u8::from(buffer.wants(write))
-                    + u8::from(buffer.wants(write) && buffer.transferred < buffer.len);
-                // Ages fall: at equal rank the older one replaces the younger.
-                if best.is_none_or(|(known, _)| rank >= known) {
-                    best = Some((rank, key));
-                }
+/// Of the buffers that begin at `address` or below, from there downwards, the one that an access means.
+#[inline]
+fn best<'a, B: Borrow<Buffer>>(
+    downwards: impl Iterator<Item = (&'a BufferKey, B)>,
+    address: u64,
+    write: bool,
+) -> Option<B> {
+    let mut best: Option<(u8, B)> = None;
+    for (_, candidate) in downwards.take(LOOK_BACK) {
+        let buffer = candidate.borrow();
+        if best
+            .as_ref()
+            .is_some_and(|(rank, found)| *rank == 2 && found.borrow().start != buffer.start)
+        {
+            break;
+        }
+        if address < buffer.end() {
+            let rank = u8::from(buffer.wants(write))
+                + u8::from(buffer.wants(write) && buffer.transferred < buffer.len);
+            // Ages fall: at equal rank the older one replaces the younger.
+            if best.as_ref().is_none_or(|(known, _)| rank >= *known) {
+                best = Some((rank, candidate));
             }
         }
-        best.map(|(_, key)| key)
     }
+    best.map(|(_, buffer)| buffer)
 }

@@ -162,7 +162,7 @@ impl Rings {
     /// Descriptors and entries that came with earlier completions of the same read get its true end.
     fn close_stamps(&mut self, address: u64, len: usize, departed: Instant, arrives: Instant) {
         let mut position = self.host.first(address);
-        while let Some(area) = self.host.touched(position, address, len) {
+        while let Some(&area) = self.host.touched(position, address, len) {
             position += 1;
             let (offset, _, bytes) = area.clip(address, len);
             let Some(queue) = self.queue_mut(area.queue) else { continue };
@@ -187,7 +187,7 @@ impl Rings {
             self.learn_table(found.owner, piece.address, piece.data);
         }
         let mut position = self.host.first(piece.address);
-        while let Some(area) = self.host.touched(position, piece.address, piece.data.len()) {
+        while let Some(&area) = self.host.touched(position, piece.address, piece.data.len()) {
             position += 1;
             let (offset, from, bytes) = area.clip(piece.address, piece.data.len());
             let data = &piece.data[from..from + bytes];

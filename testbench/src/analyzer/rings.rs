@@ -158,10 +158,11 @@ impl Rings {
         if let Some(area) = area.filter(|area| area.start <= address) {
             return self.found_area(area, first, address, len);
         }
+        let mixed = area.is_some();
         if let Some(found) = self.found_buffer(address, len, write) {
-            return Found { mixed: area.is_some(), ..found };
+            return Found { mixed, ..found };
         }
-        match area {
+        match self.host.touched(first, address, len) {
             Some(area) => self.found_area(area, first, address, len),
             None => Found::UNKNOWN,
         }
@@ -169,17 +170,18 @@ impl Rings {
 
     /// Where in a request's buffers an access of the card at `address` lies.
     pub(crate) fn place(&mut self, address: u64, write: bool) -> Option<Place> {
-        let (key, buffer) = self.buffers.at(address, write)?;
+        let buffer = *self.buffers.find(address, write)?;
         let request = self.requests.get(buffer.owner)?;
         Some(Place {
             queue: request.queue,
             position: request.position,
-            buffer: request.buffers.iter().position(|known| *known == key)?,
+            buffer: request.buffers.iter().position(|&(start, _)| start == buffer.start)?,
             offset: address - buffer.start,
         })
     }
 
-    fn found_area(&self, area: Area, position: usize, address: u64, len: usize) -> Found {
+    #[inline]
+    fn found_area(&self, area: &Area, position: usize, address: u64, len: usize) -> Found {
         let (offset, _, bytes) = area.clip(address, len);
         let (purpose, mixed) = area.purpose(offset, bytes);
         Found {

@@ -13,7 +13,7 @@ impl Rings {
     /// The card writes into ring areas in host memory.
     pub(crate) fn card_write(&mut self, dma: &Dma, data: &[u8], findings: &mut Findings) {
         let mut position = self.host.first(dma.address);
-        while let Some(area) = self.host.touched(position, dma.address, data.len()) {
+        while let Some(&area) = self.host.touched(position, dma.address, data.len()) {
             position += 1;
             if area.kind != AreaKind::Device {
                 continue;
@@ -80,7 +80,7 @@ impl Rings {
     /// A read of the CPU from the card's memory is answered: `left` is when the answer left the card.
     pub(crate) fn cpu_read_done(&mut self, address: u64, data: &[u8], left: Instant) {
         let mut position = self.card.first(address);
-        while let Some(area) = self.card.touched(position, address, data.len()) {
+        while let Some(&area) = self.card.touched(position, address, data.len()) {
             position += 1;
             if area.kind != AreaKind::Device {
                 continue;

@@ -161,7 +161,7 @@ impl Rings {
     pub(crate) fn cpu_write(&mut self, address: u64, data: &[u8], arrives: Instant) {
         self.memory.write(address, data);
         let mut position = self.card.first(address);
-        while let Some(area) = self.card.touched(position, address, data.len()) {
+        while let Some(&area) = self.card.touched(position, address, data.len()) {
             position += 1;
             let (offset, _, bytes) = area.clip(address, data.len());
             if area.kind == super::areas::AreaKind::Driver && offset < 4 && offset + bytes > 2 {

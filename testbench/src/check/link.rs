@@ -10,6 +10,7 @@ use crate::analyzer::config_shadow::Limits;
 const SHORTEST_TIMEOUT: Span = Span::from_us(50);
 
 /// A request crosses no 4-KiB boundary and keeps to the sizes that Device Control sets.
+#[inline]
 pub(crate) fn shape(findings: &mut Findings, dma: &Dma, limits: Option<Limits>) {
     let into_page = (dma.address & 0xfff) as usize;
     findings.judge(Rule::PageBoundary, into_page + dma.len <= 4096, dma.at, || {
@@ -32,6 +33,7 @@ pub(crate) fn shape(findings: &mut Findings, dma: &Dma, limits: Option<Limits>) 
 }
 
 /// Bus Master Enable is set.
+#[inline]
 pub(crate) fn bus_master(findings: &mut Findings, dma: &Dma, allowed: bool) {
     findings.judge(Rule::BusMaster, allowed, dma.at, || {
         format!("{dma}: expected no memory request while Bus Master Enable is off")
@@ -39,6 +41,7 @@ pub(crate) fn bus_master(findings: &mut Findings, dma: &Dma, allowed: bool) {
 }
 
 /// A read's tag is free; `earlier` is when the request that still holds it left.
+#[inline]
 pub(crate) fn tag(findings: &mut Findings, dma: &Dma, tag: u16, earlier: Option<Instant>) {
     let held = earlier.is_none_or(|earlier| dma.at.since(earlier) >= SHORTEST_TIMEOUT);
     findings.judge(Rule::TagInUse, held, dma.at, || {
