@@ -180,7 +180,6 @@ impl Rings {
         })
     }
 
-    #[inline]
     fn found_area(&self, area: &Area, position: usize, address: u64, len: usize) -> Found {
         let (offset, _, bytes) = area.clip(address, len);
         let (purpose, mixed) = area.purpose(offset, bytes);
