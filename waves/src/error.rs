@@ -43,14 +43,14 @@ pub enum WaveError {
     #[error(transparent)]
     Declare(#[from] DeclareError),
     /// The file's kind is taken from its extension, and this one says nothing.
-    #[error("{}: the extension of a wave file is .fst or .vcd", path.display())]
+    #[error("{}: the extension is neither .fst nor .vcd nor .perfetto-trace", path.display())]
     UnknownKind {
         /// The file asked for.
         path: PathBuf,
     },
-    /// A kind of file that is known and not written by this version.
-    #[error("{}: Perfetto traces are not supported by this version; use .fst or .vcd", path.display())]
-    PerfettoUnsupported {
+    /// A kind of file that holds no signals.
+    #[error("{}: a Perfetto trace shows slices of time, not signals", path.display())]
+    NoSignals {
         /// The file asked for.
         path: PathBuf,
     },
@@ -70,7 +70,7 @@ pub enum WaveError {
         /// Why.
         source: fst_writer::FstWriteError,
     },
-    /// Both formats are streams in order of time.
+    /// Every format is a stream in order of time; in a Perfetto trace, every track.
     #[error("a change at {asked_ps} ps, when the file has already reached {reached_ps} ps")]
     TimeBackwards {
         /// Time of the change.
@@ -78,8 +78,8 @@ pub enum WaveError {
         /// Time of the latest change before it.
         reached_ps: u64,
     },
-    /// An id of another tree.
-    #[error("signal number {index} is not declared in this file")]
+    /// An id of another tree, or a track of another trace.
+    #[error("signal or track number {index} is not declared in this file")]
     UnknownSignal {
         /// The number inside the id.
         index: usize,

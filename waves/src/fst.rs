@@ -13,6 +13,7 @@ use fst_writer::{
     FstVarDirection, FstVarType, FstWriteError,
 };
 
+use crate::cut::Cut;
 use crate::error::WaveError;
 use crate::recorder::{Format, Recorder};
 use crate::signal::{Item, Tree};
@@ -37,22 +38,22 @@ struct Fst {
     moved: bool,
 }
 
-/// Creates an FST file and declares `tree` in it.
+/// Creates an FST file and declares in it what `cut` leaves of `tree`.
 ///
 /// # Errors
 /// [`WaveError::Io`], [`WaveError::Fst`].
-pub fn create(path: &Path, tree: &Tree) -> Result<Box<dyn WaveSink>, WaveError> {
+pub fn create(path: &Path, tree: &Tree, cut: &Cut) -> Result<Box<dyn WaveSink>, WaveError> {
     let file = File::create(path).map_err(|e| refused(path, e.into()))?;
-    let (body, ids) = declare(file, tree).map_err(|e| refused(path, e))?;
+    let (body, ids) = declare(file, &tree.cut(cut.depth), cut).map_err(|e| refused(path, e))?;
     let format = Fst { path: path.to_owned(), body, ids, stepped: false, now_ps: 0, moved: false };
-    Ok(Box::new(Recorder::new(format, tree)))
+    Ok(Box::new(Recorder::new(format, tree, cut)))
 }
 
 type Declared = (FstBodyWriter<BufWriter<File>>, Vec<FstSignalId>);
 
-fn declare(file: File, tree: &Tree) -> Result<Declared, FstWriteError> {
+fn declare(file: File, tree: &Tree, cut: &Cut) -> Result<Declared, FstWriteError> {
     let info = FstInfo {
-        start_time: 0,
+        start_time: cut.window_ps.start,
         timescale_exponent: PICOSECONDS,
         version: crate::vcd::WRITER.to_owned(),
         // The day would make two runs of one scenario differ.
@@ -102,7 +103,16 @@ impl Fst {
 }
 
 impl Format for Fst {
-    fn initial(&mut self, values: &mut dyn Iterator<Item = &[u8]>) -> Result<(), WaveError> {
+    /// The writer takes values before the first time for those of time 0: in a later window they are
+    /// changes at its beginning.
+    fn initial(
+        &mut self,
+        at_ps: u64,
+        values: &mut dyn Iterator<Item = &[u8]>,
+    ) -> Result<(), WaveError> {
+        if at_ps > 0 {
+            self.time(at_ps)?;
+        }
         for (&id, bits) in self.ids.iter().zip(values) {
             self.body.signal_change(id, bits).map_err(|e| refused(&self.path, e))?;
         }

@@ -1,6 +1,9 @@
 //! What both kinds of file share: the laws of time, width and kind, and one value per signal and
 //! picosecond. A format only has to write.
 
+use std::ops::Range;
+
+use crate::cut::Cut;
 use crate::error::WaveError;
 use crate::signal::{Kind, SignalId, Tree, Value};
 use crate::sink::WaveSink;
@@ -8,11 +11,15 @@ use crate::sink::WaveSink;
 /// A file format behind the [`Recorder`]. Values are the characters `0`, `1` and `x`, most
 /// significant first, exactly as many as the signal has bits.
 pub(crate) trait Format: Send {
-    /// The values of all signals, in order of declaration, at time 0. Called once, first.
-    fn initial(&mut self, values: &mut dyn Iterator<Item = &[u8]>) -> Result<(), WaveError>;
+    /// The values of all signals shown, in order of declaration, at the beginning. Called once, first.
+    fn initial(
+        &mut self,
+        at_ps: u64,
+        values: &mut dyn Iterator<Item = &[u8]>,
+    ) -> Result<(), WaveError>;
     /// Time moves on to `time_ps`, always later than before.
     fn time(&mut self, time_ps: u64) -> Result<(), WaveError>;
-    /// The signal has another value from now on.
+    /// A signal, by its number among those shown, has another value from now on.
     fn value(&mut self, signal: usize, bits: &[u8]) -> Result<(), WaveError>;
     /// Nothing more will come.
     fn close(self) -> Result<(), WaveError>;
@@ -25,10 +32,12 @@ struct Slot {
     width_bits: u32,
     /// Given a value in the present picosecond.
     touched: bool,
+    /// Its number among those shown.
+    shown: Option<usize>,
 }
 
 impl Slot {
-    fn range(&self) -> std::ops::Range<usize> {
+    fn range(&self) -> Range<usize> {
         self.start..self.start + self.width_bits as usize
     }
 }
@@ -42,16 +51,22 @@ pub(crate) struct Recorder<F> {
     written: Vec<u8>,
     touched: Vec<u32>,
     now_ps: u64,
+    window_ps: Range<u64>,
     initial_written: bool,
+    /// The last time the file was told.
+    stamped_ps: u64,
 }
 
 impl<F: Format> Recorder<F> {
-    pub(crate) fn new(format: F, tree: &Tree) -> Self {
+    pub(crate) fn new(format: F, tree: &Tree, cut: &Cut) -> Self {
         let mut start = 0;
+        let mut shown = 0..;
         let mut slots = Vec::with_capacity(tree.signals().len());
         for signal in tree.signals() {
             let &crate::signal::Signal { kind, width_bits, .. } = signal;
-            slots.push(Slot { path: signal.path.clone(), kind, start, width_bits, touched: false });
+            let shown = if signal.depth <= cut.depth { shown.next() } else { None };
+            let path = signal.path.clone();
+            slots.push(Slot { path, kind, start, width_bits, touched: false, shown });
             start += width_bits as usize;
         }
         Self {
@@ -61,15 +76,23 @@ impl<F: Format> Recorder<F> {
             written: vec![b'x'; start],
             touched: Vec::new(),
             now_ps: 0,
+            window_ps: cut.window_ps.clone(),
             initial_written: false,
+            stamped_ps: cut.window_ps.start,
         }
     }
 
-    /// Writes the picosecond that is over.
-    fn commit(&mut self) -> Result<(), WaveError> {
+    /// Writes the picosecond that is over, when the next one of which anything is known is `next_ps`.
+    fn commit(&mut self, next_ps: u64) -> Result<(), WaveError> {
         if !self.initial_written {
+            let start_ps = self.window_ps.start;
+            if next_ps <= start_ps {
+                self.forget_touched();
+                return Ok(());
+            }
             self.initial_written = true;
-            self.format.initial(&mut self.slots.iter().map(|slot| &self.wanted[slot.range()]))?;
+            let shown = self.slots.iter().filter(|slot| slot.shown.is_some());
+            self.format.initial(start_ps, &mut shown.map(|slot| &self.wanted[slot.range()]))?;
             self.written.copy_from_slice(&self.wanted);
         }
         let mut stamped = false;
@@ -77,18 +100,26 @@ impl<F: Format> Recorder<F> {
             let slot = &mut self.slots[signal as usize];
             slot.touched = false;
             let range = slot.range();
+            let Some(shown) = slot.shown else { continue };
             if self.wanted[range.clone()] == self.written[range.clone()] {
                 continue;
             }
             if !stamped {
                 self.format.time(self.now_ps)?;
+                self.stamped_ps = self.now_ps;
                 stamped = true;
             }
-            self.format.value(signal as usize, &self.wanted[range.clone()])?;
+            self.format.value(shown, &self.wanted[range.clone()])?;
             self.written[range.clone()].copy_from_slice(&self.wanted[range]);
         }
         self.touched.clear();
         Ok(())
+    }
+
+    fn forget_touched(&mut self) {
+        for signal in self.touched.drain(..) {
+            self.slots[signal as usize].touched = false;
+        }
     }
 }
 
@@ -106,8 +137,11 @@ impl<F: Format> WaveSink for Recorder<F> {
         let slot = self.slots.get(index).ok_or(WaveError::UnknownSignal { index })?;
         check(slot, value)?;
         if time_ps > self.now_ps {
-            self.commit()?;
+            self.commit(time_ps)?;
             self.now_ps = time_ps;
+        }
+        if time_ps >= self.window_ps.end {
+            return Ok(());
         }
         let slot = &mut self.slots[index];
         spread(value, &mut self.wanted[slot.range()]);
@@ -119,9 +153,10 @@ impl<F: Format> WaveSink for Recorder<F> {
     }
 
     fn finish(mut self: Box<Self>, end_ps: u64) -> Result<(), WaveError> {
-        self.commit()?;
-        let end_ps = end_ps.max(1);
-        if end_ps > self.now_ps {
+        self.commit(u64::MAX)?;
+        let earliest_ps = self.window_ps.start.saturating_add(1);
+        let end_ps = end_ps.min(self.window_ps.end).max(earliest_ps);
+        if end_ps > self.stamped_ps {
             self.format.time(end_ps)?;
         }
         self.format.close()

@@ -40,6 +40,8 @@ pub(crate) struct Signal {
     pub(crate) path: String,
     pub(crate) kind: Kind,
     pub(crate) width_bits: u32,
+    /// How many scopes are around it.
+    pub(crate) depth: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -123,7 +125,8 @@ impl Tree {
             return Err(DeclareError::BadWidth { path, width_bits });
         };
         let id = SignalId(self.signals.len() as u32);
-        self.signals.push(Signal { name: name.to_owned(), path, kind, width_bits });
+        let depth = self.open.len() as u32;
+        self.signals.push(Signal { name: name.to_owned(), path, kind, width_bits, depth });
         self.items.push(Item::Signal(id));
         Ok(id)
     }
@@ -143,6 +146,34 @@ impl Tree {
             return Err(DeclareError::Twice { path });
         }
         Ok(path)
+    }
+
+    /// What is left of it when only so many levels of scopes are shown; ids are numbered anew.
+    pub(crate) fn cut(&self, depth: u32) -> Self {
+        let mut cut = Self::default();
+        let mut open = 0;
+        for item in &self.items {
+            match item {
+                Item::Open(_) => open += 1,
+                Item::Close => {
+                    open -= 1;
+                    if open < depth {
+                        cut.items.push(Item::Close);
+                    }
+                    continue;
+                }
+                Item::Signal(_) => {}
+            }
+            match item {
+                _ if open > depth => {}
+                Item::Signal(id) => {
+                    cut.items.push(Item::Signal(SignalId(cut.signals.len() as u32)));
+                    cut.signals.push(self.signals[id.0 as usize].clone());
+                }
+                other => cut.items.push(other.clone()),
+            }
+        }
+        cut
     }
 
     pub(crate) fn items(&self) -> &[Item] {

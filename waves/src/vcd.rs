@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::cut::Cut;
 use crate::error::WaveError;
 use crate::recorder::{Format, Recorder};
 use crate::signal::{Item, Signal, Tree};
@@ -22,20 +23,21 @@ struct Vcd {
     codes: Vec<String>,
 }
 
-/// Creates a VCD file and declares `tree` in it.
+/// Creates a VCD file and declares in it what `cut` leaves of `tree`.
 ///
 /// # Errors
 /// [`WaveError::Io`].
-pub fn create(path: &Path, tree: &Tree) -> Result<Box<dyn WaveSink>, WaveError> {
-    let codes: Vec<String> = (0..tree.signals().len()).map(code).collect();
+pub fn create(path: &Path, tree: &Tree, cut: &Cut) -> Result<Box<dyn WaveSink>, WaveError> {
+    let shown = tree.cut(cut.depth);
+    let codes: Vec<String> = (0..shown.signals().len()).map(code).collect();
     let opened = File::create(path).and_then(|file| {
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
-        declare(&mut out, tree, &codes)?;
+        declare(&mut out, &shown, &codes)?;
         Ok(out)
     });
     let path = path.to_owned();
     match opened {
-        Ok(out) => Ok(Box::new(Recorder::new(Vcd { path, out, codes }, tree))),
+        Ok(out) => Ok(Box::new(Recorder::new(Vcd { path, out, codes }, tree, cut))),
         Err(source) => Err(WaveError::Io { path, source }),
     }
 }
@@ -95,9 +97,13 @@ impl Vcd {
 }
 
 impl Format for Vcd {
-    fn initial(&mut self, values: &mut dyn Iterator<Item = &[u8]>) -> Result<(), WaveError> {
+    fn initial(
+        &mut self,
+        at_ps: u64,
+        values: &mut dyn Iterator<Item = &[u8]>,
+    ) -> Result<(), WaveError> {
         let dump = || {
-            self.out.write_all(b"#0\n$dumpvars\n")?;
+            writeln!(self.out, "#{at_ps}\n$dumpvars")?;
             for (code, bits) in self.codes.iter().zip(values) {
                 change(&mut self.out, code, bits)?;
             }

@@ -1,10 +1,11 @@
 //! What was written is what a third party reads: both kinds of file, by the crate `wellen`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use proptest::prelude::*;
-use waves::{SignalId, Tree, Value, WaveError, WaveSink};
+use waves::{Cut, SignalId, Tree, Value, WaveError, WaveSink};
 
 /// Full name, and every change of it: time in picoseconds, bits.
 type Contents = BTreeMap<String, Vec<(u64, String)>>;
@@ -33,10 +34,19 @@ fn read(path: &Path) -> Contents {
 
 /// Writes the same to both kinds of file and reads both.
 fn both(tree: &Tree, write: impl Fn(&mut dyn WaveSink), end_ps: u64) -> [Contents; 2] {
+    both_cut(tree, &Cut::default(), write, end_ps)
+}
+
+fn both_cut(
+    tree: &Tree,
+    cut: &Cut,
+    write: impl Fn(&mut dyn WaveSink),
+    end_ps: u64,
+) -> [Contents; 2] {
     let folder = tempfile::tempdir().unwrap();
     ["x.fst", "x.vcd"].map(|name| {
         let path = folder.path().join(name);
-        let mut sink = waves::create(&path, tree).unwrap();
+        let mut sink = waves::create_cut(&path, tree, cut).unwrap();
         write(&mut *sink);
         sink.finish(end_ps).unwrap();
         read(&path)
@@ -137,6 +147,101 @@ proptest! {
         let [fst, vcd] = both(&tree, |sink| write_all(sink, &ids, &changes), 0);
         prop_assert_eq!(&vcd, &expected(&changes));
         prop_assert_eq!(&fst, &vcd);
+    }
+}
+
+/// What a window leaves of the whole: the state at its beginning, and the changes in it.
+fn in_window(whole: &Contents, window: &Range<u64>) -> Contents {
+    let cut = |changes: &Vec<(u64, String)>| {
+        let before = changes.iter().rev().find(|change| change.0 <= window.start);
+        let first = before.map(|(_, bits)| (window.start, bits.clone()));
+        let inside = |change: &&(u64, String)| change.0 > window.start && change.0 < window.end;
+        first.into_iter().chain(changes.iter().filter(inside).cloned()).collect()
+    };
+    whole.iter().map(|(name, changes)| (name.clone(), cut(changes))).collect()
+}
+
+/// An FST file says of each signal that it is unknown at time 0, before its window.
+fn without_before(mut contents: Contents, start: u64) -> Contents {
+    for changes in contents.values_mut() {
+        if start > 0 {
+            assert!(changes[0].0 == start || changes.remove(0).1.bytes().all(|bit| bit == b'x'));
+        }
+        // Unknown from time 0 on and still when the window begins is one value to the reader.
+        if changes.first().is_none_or(|change| change.0 > start) {
+            let width = changes.first().map_or(0, |change| change.1.len());
+            changes.insert(0, (start, "x".repeat(width)));
+        }
+    }
+    contents
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_window_shows_the_state_at_its_beginning_and_what_changes_in_it(
+        changes in prop::collection::vec(a_change(), 0..120),
+        start in 0..40_000_u64,
+        len in 1..80_000_u64,
+    ) {
+        let (tree, ids) = tree_of_widths();
+        let cut = Cut { window_ps: start..start + len, ..Cut::default() };
+        let [fst, vcd] = both_cut(&tree, &cut, |sink| write_all(sink, &ids, &changes), 0);
+        let wanted = in_window(&expected(&changes), &cut.window_ps);
+        prop_assert_eq!(&vcd, &wanted);
+        for (name, changes) in without_before(fst, start) {
+            // A signal that is never known is read as nothing at all, with no width to compare.
+            if changes.iter().any(|change| !change.1.is_empty()) {
+                prop_assert_eq!(&changes, &wanted[&name], "{}", name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_ends_with_its_window_or_with_the_bench_whichever_is_sooner() {
+    let (tree, ids) = tree_of_widths();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["x.fst", "x.vcd"] {
+        for (window_ps, last) in [(10..500, 500), (10..5_000, 1_000), (4_000..5_000, 4_001)] {
+            let path = folder.path().join(name);
+            let cut = Cut { window_ps, ..Cut::default() };
+            let mut sink = waves::create_cut(&path, &tree, &cut).unwrap();
+            sink.change(700, ids[0], Value::Bits(1)).unwrap();
+            sink.finish(1_000).unwrap();
+            let times = wellen::simple::read(&path).unwrap().time_table().to_vec();
+            assert_eq!(times.last(), Some(&last), "{name} {cut:?}");
+        }
+    }
+}
+
+#[test]
+fn scopes_deeper_than_asked_for_are_not_in_the_file() {
+    let mut tree = Tree::new();
+    let (outer, inner, last) = tree
+        .scope("a", |a| {
+            let outer = a.bits("outer", 8)?;
+            let inner = a.scope("b", |b| b.scope("c", |c| c.bits("inner", 8)))?;
+            Ok((outer, inner, a.bits("last", 8)?))
+        })
+        .unwrap();
+    let write = |sink: &mut dyn WaveSink| {
+        for (at, id) in [outer, inner, last].into_iter().enumerate() {
+            sink.change(at as u64, id, Value::Bits(at as u64)).unwrap();
+        }
+        assert!(matches!(sink.change(9, inner, Value::Bits(256)), Err(WaveError::TooWide { .. })));
+    };
+    for (depth, names) in [
+        (1, vec!["a.last", "a.outer"]),
+        (2, vec!["a.last", "a.outer"]),
+        (3, vec!["a.b.c.inner", "a.last", "a.outer"]),
+    ] {
+        let cut = Cut { depth, ..Cut::default() };
+        for contents in both_cut(&tree, &cut, write, 20) {
+            assert_eq!(contents.keys().collect::<Vec<_>>(), names);
+            assert_eq!(contents["a.last"].last(), Some(&(2, "00000010".to_owned())));
+        }
     }
 }
 
@@ -250,7 +355,7 @@ fn an_extension_that_names_no_kind_is_refused_before_a_file_is_made() {
     let refused = |name: &str| waves::create(&folder.path().join(name), &tree).err().unwrap();
     assert!(matches!(refused("x.ghw"), WaveError::UnknownKind { .. }));
     assert!(matches!(refused("fst"), WaveError::UnknownKind { .. }));
-    assert!(matches!(refused("x.perfetto-trace"), WaveError::PerfettoUnsupported { .. }));
+    assert!(matches!(refused("x.perfetto-trace"), WaveError::NoSignals { .. }));
     assert!(matches!(refused("no/such/folder/x.fst"), WaveError::Io { .. }));
     assert!(matches!(refused("no/such/folder/x.vcd"), WaveError::Io { .. }));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
