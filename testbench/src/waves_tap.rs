@@ -1,4 +1,5 @@
-//! Shows a bench in a wave viewer: the link in both directions, rings, interrupts.
+//! Shows a bench in a wave viewer: the link in both directions, rings, interrupts, the card's pins.
+//! [`slices`] shows it in a viewer of traces.
 //!
 //! ```text
 //!   Sighting, credits, queue, interrupt, bus_master
@@ -13,6 +14,7 @@
 //! | their `credits` | `posted_header` `posted_data` `non_posted_header` … `completion_data` |
 //! | `queue<N>` | `avail_idx` `used_idx` `state` |
 //! | `interrupt` | `bus_master`, `vector<N>`: how many were sent |
+//! | `card` | pins and strobes under the names of the reference RTL ([`card`]) |
 //!
 //! A wave file is a stream in order of time, and reports come a little out of order: the end of a TLP
 //! is known when it begins, what the card made of it is known before it arrives. So each change waits
@@ -28,13 +30,19 @@ use std::path::Path;
 use pcie_sim::endpoint::{Direction, Sighting, Tap};
 use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::FlowClass;
-use waves::{SignalId, Value, WaveError, WaveSink};
+use waves::{Cut, SignalId, Value, WaveError, WaveSink};
 
+mod card;
+mod flows;
 mod glance;
 mod signals;
+pub mod slices;
 #[cfg(test)]
 mod tests;
+mod walks;
 
+use crate::analyzer::{Classified, Role};
+use card::Stage;
 use glance::Glance;
 use signals::{Lane, Signals};
 
@@ -51,6 +59,19 @@ pub struct Shape {
     pub vectors: u16,
     /// The link's propagation, pin to pin: a TLP's last symbol leaves that long before it arrives.
     pub propagation: Span,
+    /// The card's clock: a strobe lasts that long.
+    pub clock: Span,
+}
+
+/// What the analyzer says that a TLP is for, in a word.
+pub(crate) fn purpose_of(seen: &Classified) -> &'static str {
+    match seen.role {
+        Role::Dma(purpose) => purpose.name(),
+        Role::Mmio(_) => "mmio",
+        Role::Config => "config",
+        Role::Message => "message",
+        Role::Stray => "stray",
+    }
 }
 
 /// Writes what the link and the bench show to a wave file.
@@ -61,6 +82,7 @@ pub struct WavesTap {
     sink: Box<dyn WaveSink>,
     signals: Signals,
     propagation: Span,
+    clock: Span,
     waiting: BinaryHeap<Reverse<Change>>,
     /// Changes so far: keeps the order of those of one time.
     seq: u64,
@@ -72,6 +94,10 @@ pub struct WavesTap {
     failure: Option<WaveError>,
     lanes: [LaneState; 2],
     sent: Vec<u64>,
+    /// Pulses that last, by stage and bit.
+    pulses: Vec<[u32; 2]>,
+    /// TLPs on the card's receiving pins.
+    receiving: u32,
 }
 
 /// One direction of the link as the file shows it.
@@ -97,19 +123,25 @@ enum What {
     Number(SignalId, u64),
     Word(SignalId, &'static str),
     Interrupt(u16),
+    /// A pulse of one bit begins, or ends.
+    Pulse(Stage, u16, bool),
+    /// A TLP begins, or ends, on the card's receiving pins.
+    Receives(bool),
 }
 
 impl WavesTap {
-    /// Creates the wave file at `path`, `.fst` or `.vcd`.
+    /// Creates the wave file at `path`, `.fst` or `.vcd`, for what `cut` says of the bench.
     ///
     /// # Errors
-    /// Those of [`waves::create`].
-    pub fn create(path: &Path, shape: &Shape) -> Result<Self, WaveError> {
+    /// Those of [`waves::create_cut`].
+    pub fn create(path: &Path, shape: &Shape, cut: &Cut) -> Result<Self, WaveError> {
         let (tree, signals) = signals::declare(shape)?;
+        let stages = signals.card.strobes().count();
         let mut tap = Self {
-            sink: waves::create(path, &tree)?,
+            sink: waves::create_cut(path, &tree, cut)?,
             signals,
             propagation: shape.propagation,
+            clock: shape.clock,
             waiting: BinaryHeap::new(),
             seq: 0,
             present: Instant::ZERO,
@@ -118,6 +150,8 @@ impl WavesTap {
             failure: None,
             lanes: [LaneState::default(); 2],
             sent: vec![0; usize::from(shape.vectors)],
+            pulses: vec![[0; 2]; stages],
+            receiving: 0,
         };
         tap.switch_on()?;
         Ok(tap)
@@ -133,6 +167,10 @@ impl WavesTap {
         for &vector in &self.signals.vectors {
             self.sink.change(0, vector, Value::Bits(0))?;
         }
+        let card = &self.signals.card;
+        for pin in card.strobes().chain([card.rx_valid, card.tx_valid]) {
+            self.sink.change(0, pin, Value::Bits(0))?;
+        }
         self.sink.change(0, self.signals.bus_master, Value::Bits(0))
     }
 
@@ -143,8 +181,21 @@ impl WavesTap {
         let last_symbol = sighting.arrives.since(Instant::ZERO + self.propagation);
         let ends = (Instant::ZERO + last_symbol).max(sighting.departs);
         self.reach(sighting.departs);
+        if direction == Direction::Downstream {
+            let first_symbol = sighting.departs + sighting.arrives.since(ends);
+            self.push(first_symbol, What::Receives(true));
+            self.push(sighting.arrives, What::Receives(false));
+        }
         self.push(sighting.departs, What::Begins(direction, Glance::at(sighting.tlp, purpose)));
         self.push(ends, What::Ends(direction));
+    }
+
+    /// What a TLP that [`WavesTap::tlp_for`] has shown means at the card's pins.
+    pub fn card(&mut self, sighting: &Sighting<'_>, seen: &Classified) {
+        if let Some((stage, at, bit)) = card::stage(sighting, seen) {
+            self.push(at, What::Pulse(stage, bit, true));
+            self.push(at + self.clock, What::Pulse(stage, bit, false));
+        }
     }
 
     /// From `at` on, the sender of this direction has so many credits of this class left: headers,
@@ -161,6 +212,12 @@ impl WavesTap {
         self.reach(at);
         self.push(at, What::Number(headers, u64::from(header.min(0xffff))));
         self.push(at, What::Number(units, u64::from(data.min(0xffff))));
+        if direction == Direction::Upstream {
+            for (pin, left) in self.signals.card.credits(class, header, data).into_iter().flatten()
+            {
+                self.push(at, What::Number(pin, left));
+            }
+        }
     }
 
     /// From `at` on, a queue has these indices (`None`: as before) and is in this state, a word of up
@@ -264,7 +321,28 @@ impl WavesTap {
                 let shown = Value::Bits(self.sent[vector] & 0xffff_ffff);
                 self.sink.change(at_ps, self.signals.vectors[vector], shown)
             }
+            What::Pulse(stage, bit, begins) => self.write_pulse(at_ps, stage, bit, begins),
+            What::Receives(begins) => {
+                self.receiving = stepped(self.receiving, begins);
+                let valid = Value::Bits(u64::from(self.receiving > 0));
+                self.sink.change(at_ps, self.signals.card.rx_valid, valid)
+            }
         }
+    }
+
+    /// Pulses of one bit that touch or overlap are one.
+    fn write_pulse(
+        &mut self,
+        at_ps: u64,
+        stage: Stage,
+        bit: u16,
+        begins: bool,
+    ) -> Result<(), WaveError> {
+        let pulses = &mut self.pulses[stage as usize];
+        let of = &mut pulses[usize::from(bit)];
+        *of = stepped(*of, begins);
+        let bits = u64::from(pulses[0] > 0) | u64::from(pulses[1] > 0) << 1;
+        self.sink.change(at_ps, self.signals.card.strobe(stage), Value::Bits(bits))
     }
 
     fn write_beginning(
@@ -279,6 +357,9 @@ impl WavesTap {
         let lane = &self.signals.lanes[direction as usize];
         let sink = &mut self.sink;
         sink.change(at_ps, lane.busy, Value::Bits(1))?;
+        if direction == Direction::Upstream {
+            sink.change(at_ps, self.signals.card.tx_valid, Value::Bits(1))?;
+        }
         sink.change(at_ps, lane.kind, Value::Text(glance.kind))?;
         sink.change(at_ps, lane.purpose, Value::Text(glance.purpose))?;
         sink.change(at_ps, lane.status, Value::Text(glance.status))?;
@@ -298,12 +379,19 @@ impl WavesTap {
         }
         let lane = &self.signals.lanes[direction as usize];
         self.sink.change(at_ps, lane.busy, Value::Bits(0))?;
+        if direction == Direction::Upstream {
+            self.sink.change(at_ps, self.signals.card.tx_valid, Value::Bits(0))?;
+        }
         self.sink.change(at_ps, lane.kind, Value::Text(""))
     }
 
     fn lane(&self, direction: Direction) -> &Lane {
         &self.signals.lanes[direction as usize]
     }
+}
+
+fn stepped(count: u32, up: bool) -> u32 {
+    if up { count + 1 } else { count.saturating_sub(1) }
 }
 
 /// For a bench without an analyzer: nobody knows what for.

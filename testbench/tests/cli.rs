@@ -108,7 +108,10 @@ fn a_bad_option_is_refused_with_one_line_and_status_2() {
     refused(&["run", "nowhere.toml"], "nowhere.toml: cannot be read");
     refused(&["run", "--card", "rtl:card.toml"], "not available in this version");
     refused(&["run", "--card", "wood"], "unknown card `wood`");
-    refused(&["run", "--waves", "x.png"], "x.png ends in neither .fst nor .vcd");
+    refused(
+        &["run", "--waves", "x.png"],
+        "--waves: x.png: the extension is neither .fst nor .vcd nor",
+    );
     refused(&["run", "--json", "/nowhere/x.json"], "--json: cannot write /nowhere/x.json");
     refused(&["run", "--pcap", "nowhere.pcap"], "--pcap: cannot read nowhere.pcap");
     refused(&["run", "--blk-log", "/"], "--blk-log: cannot read /: it is a folder");

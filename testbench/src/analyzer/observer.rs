@@ -31,6 +31,8 @@ impl RoundTrip {
 /// One buffer of the driver, from doorbell to used index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestRecord {
+    /// Its number among all requests of the run, from 1 on.
+    pub serial: u64,
     /// Its queue.
     pub queue: u16,
     /// The descriptor at its head.

@@ -120,6 +120,10 @@ pub struct Classified {
     pub queue: Option<u16>,
     /// It covers parts of more than one purpose.
     pub mixed: bool,
+    /// The request in whose buffer or indirect table it lies: [`RequestRecord::serial`], 0 for none.
+    ///
+    /// [`RequestRecord::serial`]: super::RequestRecord::serial
+    pub request: u64,
 }
 
 /// A place in the buffers of a request: the same one for every card that was given the same requests,
@@ -138,7 +142,7 @@ pub struct Place {
 
 impl Classified {
     pub(crate) const fn new(role: Role, queue: Option<u16>) -> Self {
-        Self { role, queue, mixed: false }
+        Self { role, queue, mixed: false, request: 0 }
     }
 
     /// The purpose, when the TLP is part of a DMA of the card (its answer included).

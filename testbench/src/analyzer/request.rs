@@ -34,6 +34,11 @@ pub(crate) struct RequestRef {
 impl RequestRef {
     /// No request: serial numbers of requests begin at 1.
     pub(crate) const NONE: Self = Self { slot: u32::MAX, serial: 0 };
+
+    /// Its number among all requests of the run; 0 for none.
+    pub(crate) const fn serial(self) -> u64 {
+        self.serial
+    }
 }
 
 impl Default for RequestRef {
@@ -150,6 +155,7 @@ impl Request {
         self.intervals.sort_unstable();
         self.intervals.dedup();
         RequestRecord {
+            serial: self.serial,
             queue: self.queue,
             head: self.head,
             position: self.position,

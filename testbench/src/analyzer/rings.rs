@@ -46,7 +46,8 @@ impl Found {
     };
 
     pub(crate) const fn classified(&self) -> Classified {
-        Classified { role: Role::Dma(self.purpose), queue: self.queue, mixed: self.mixed }
+        let (role, request) = (Role::Dma(self.purpose), self.owner.serial());
+        Classified { role, queue: self.queue, mixed: self.mixed, request }
     }
 }
 

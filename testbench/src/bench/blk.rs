@@ -200,7 +200,7 @@ impl Traffic {
             }
         }
         driver.kick(&mut bench.machine);
-        self.tally.worked(bench, begun);
+        self.tally.worked(bench, begun, "submit");
         Ok((more, full))
     }
 

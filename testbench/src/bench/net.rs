@@ -172,7 +172,7 @@ impl Traffic {
             self.send(bench, driver, slot)?;
         }
         driver.kick(&mut bench.machine);
-        self.tally.worked(bench, begun);
+        self.tally.worked(bench, begun, "submit");
         Ok(more)
     }
 

@@ -77,22 +77,24 @@ impl Tally {
         }
     }
 
-    /// The CPU has worked for the traffic since `begun`.
-    pub(super) fn worked(&mut self, bench: &Bench, begun: Instant) {
-        self.facts.cpu_time += bench.machine.now().since(begun);
+    /// The CPU has worked for the traffic since `begun`; `what` is for those who look at waves.
+    pub(super) fn worked(&mut self, bench: &mut Bench, begun: Instant, what: &'static str) {
+        let now = bench.machine.now();
+        self.facts.cpu_time += now.since(begun);
+        bench.machine.tap.cpu_worked(begun, now, what);
     }
 
     /// The driver has waited until `deadline` at most, and since `begun` taken what came. Whether the run
     /// can go on; if not, that is a finding, in which `waiting` says for what it waits.
     pub(super) fn goes_on(
         &mut self,
-        bench: &Bench,
+        bench: &mut Bench,
         begun: Instant,
         deadline: Instant,
         taken: Result<usize, DriverError>,
         waiting: impl FnOnce() -> String,
     ) -> bool {
-        self.worked(bench, begun);
+        self.worked(bench, begun, "complete");
         match taken {
             Ok(0) if bench.machine.now() >= deadline => {
                 let message = format!("{}, and nothing comes", waiting());

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 
 use pcie_sim::endpoint::{Direction, Sighting, Tap};
+use pcie_sim::iommu::Iommu;
 use pcie_sim::link::aside::{LinkEvent, Side, Transmission};
 use pcie_sim::link::credits::Credits;
-use pcie_sim::time::Instant;
+use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::{FlowClass, Tlp};
 
 use super::faults;
@@ -15,8 +16,9 @@ use crate::analyzer::{
     Analyzer, Classified, Observer, Place, Purpose, RequestRecord, Role, RoundTrip,
 };
 use crate::measure::Measure;
-use crate::scenario::config::RunConfig;
-use crate::waves_tap::{Shape, WavesTap};
+use crate::scenario::config::{Device, RunConfig, WaveFile, WaveFormat};
+use crate::waves_tap::slices::SlicesTap;
+use crate::waves_tap::{Shape, WavesTap, purpose_of};
 
 /// A TLP of the card as a test looks at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +62,49 @@ pub struct Observers {
     /// What the two ends of the link found, and how often.
     pub link_events: BTreeMap<(Side, &'static str), u64>,
     trace: Option<Trace>,
-    waves: Option<WavesTap>,
+    waves: Option<Waves>,
+}
+
+/// A file that shows the bench, of one kind or the other.
+enum Waves {
+    Signals(Box<WavesTap>),
+    Slices(Box<SlicesTap>),
+}
+
+impl Waves {
+    fn create(config: &RunConfig, file: &WaveFile) -> io::Result<Self> {
+        let shape = Shape {
+            queues: match config.device {
+                Device::Blk => 1,
+                Device::Net => 2,
+            },
+            vectors: 4,
+            propagation: config.slot.link.timing.propagation,
+            clock: Span::from_ps(1_000_000 / u64::from(config.card.clock_mhz.max(1))),
+        };
+        let created = match file.format {
+            WaveFormat::Fst | WaveFormat::Vcd => WavesTap::create(&file.path, &shape, &file.cut)
+                .map(|tap| Self::Signals(Box::new(tap))),
+            WaveFormat::Perfetto => SlicesTap::create(&file.path, &shape, &file.cut)
+                .map(|tap| Self::Slices(Box::new(tap))),
+        };
+        created.map_err(io::Error::other)
+    }
+
+    fn tlp(&mut self, sighting: &Sighting<'_>, seen: &Classified) {
+        match self {
+            Self::Signals(waves) => show(waves, sighting, seen),
+            Self::Slices(waves) => waves.tlp(sighting, seen),
+        }
+    }
+
+    fn finish(self, now: Instant) -> io::Result<()> {
+        let done = match self {
+            Self::Signals(waves) => waves.finish(now),
+            Self::Slices(waves) => waves.finish(),
+        };
+        done.map_err(io::Error::other)
+    }
 }
 
 impl Observer for Observers {
@@ -70,7 +114,7 @@ impl Observer for Observers {
             trace.tlp(sighting, seen);
         }
         if let Some(waves) = &mut self.waves {
-            show(waves, sighting, seen);
+            waves.tlp(sighting, seen);
         }
         if let Some(log) = &mut self.log {
             log.push(Seen {
@@ -94,6 +138,9 @@ impl Observer for Observers {
 
     fn request(&mut self, request: &RequestRecord) {
         self.measure.request(request);
+        if let Some(Waves::Slices(waves)) = &mut self.waves {
+            waves.request(request);
+        }
         if let Some(requests) = &mut self.requests {
             requests.push(*request);
         }
@@ -101,14 +148,8 @@ impl Observer for Observers {
 }
 
 fn show(waves: &mut WavesTap, sighting: &Sighting<'_>, seen: &Classified) {
-    let purpose = match seen.role {
-        Role::Dma(purpose) => purpose.name(),
-        Role::Mmio(_) => "mmio",
-        Role::Config => "config",
-        Role::Message => "message",
-        Role::Stray => "stray",
-    };
-    waves.tlp_for(sighting, purpose);
+    waves.tlp_for(sighting, purpose_of(seen));
+    waves.card(sighting, seen);
     if seen.role == Role::Dma(Purpose::MsiX)
         && let Tlp::MemWrite(write) = sighting.tlp.plain()
         && let Some(low) = write.data.first_chunk::<2>()
@@ -145,12 +186,24 @@ impl Watch {
             observers.trace = Some(Trace::create(path)?);
         }
         if let Some(file) = &config.waves {
-            let propagation = config.slot.link.timing.propagation;
-            let shape = Shape { queues: 2, vectors: 4, propagation };
-            let waves = WavesTap::create(&file.path, &shape).map_err(io::Error::other)?;
-            observers.waves = Some(waves);
+            observers.waves = Some(Waves::create(config, file)?);
         }
         Ok(watch)
+    }
+
+    /// `iommu`, watched where what it does is to be seen.
+    pub fn iommu(&self, iommu: Option<Box<dyn Iommu>>) -> Option<Box<dyn Iommu>> {
+        match &self.analyzer.observer().waves {
+            Some(Waves::Slices(waves)) => iommu.map(|iommu| waves.iommu(iommu)),
+            _ => iommu,
+        }
+    }
+
+    /// The driver has worked from `begun` until `now`.
+    pub fn cpu_worked(&mut self, begun: Instant, now: Instant, what: &'static str) {
+        if let Some(Waves::Slices(waves)) = &mut self.analyzer.observer_mut().waves {
+            waves.cpu(begun, now, what);
+        }
     }
 
     /// The counts and requests kept.
@@ -171,7 +224,7 @@ impl Watch {
             trace.finish()?;
         }
         if let Some(waves) = observers.waves.take() {
-            waves.finish(now).map_err(io::Error::other)?;
+            waves.finish(now)?;
         }
         Ok(())
     }
@@ -207,7 +260,7 @@ impl Watch {
             .queues()
             .map(|view| (view.index, view.avail_idx, view.used_idx))
             .collect();
-        let Some(waves) = &mut self.analyzer.observer_mut().waves else { return };
+        let Some(Waves::Signals(waves)) = &mut self.analyzer.observer_mut().waves else { return };
         if changed {
             waves.bus_master(at, bus_master);
         }
@@ -231,7 +284,7 @@ impl Tap for Watch {
         if self.analyzer.observer().requests.is_some() {
             self.note_place(sighting);
         }
-        if self.analyzer.observer().waves.is_some() {
+        if matches!(self.analyzer.observer().waves, Some(Waves::Signals(_))) {
             self.show_queues(sighting.departs);
         }
     }
@@ -261,8 +314,12 @@ impl Tap for Watch {
     }
 
     fn credits(&mut self, at: Instant, direction: Direction, class: FlowClass, left: Credits) {
-        if let Some(waves) = &mut self.analyzer.observer_mut().waves {
-            waves.credits(at, direction, class, left.headers, left.data);
+        match &mut self.analyzer.observer_mut().waves {
+            None => {}
+            Some(Waves::Signals(waves)) => {
+                waves.credits(at, direction, class, left.headers, left.data);
+            }
+            Some(Waves::Slices(waves)) => waves.credits(at, direction, class, left),
         }
     }
 }

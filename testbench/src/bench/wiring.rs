@@ -102,6 +102,7 @@ impl Bench {
             Some(witness) => iommu.map(|iommu| witness.iommu(iommu)),
             None => iommu,
         };
+        let iommu = watch.iommu(iommu);
         let (card, bridge) = in_slot(config, card, &ram)?;
         if let Some(bridge) = &bridge {
             let (near, len) = (bridge.borrow().config().near, bridge.borrow().config().len_bytes);

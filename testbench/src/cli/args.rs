@@ -1,9 +1,11 @@
 //! What may be said on the command line.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use waves::Cut;
 
 use crate::scenario::Overrides;
 use crate::scenario::config::Device;
@@ -84,9 +86,16 @@ pub struct RunOptions {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write waves (.fst or .vcd) of one run: the first, or the one that --only names
+    /// Write waves (.fst, .vcd: signals; .perfetto-trace: what took how long) of one run: the first, or
+    /// the one that --only names
     #[arg(long, value_name = "FILE")]
     pub waves: Option<PathBuf>,
+    /// Only what lies between two simulated times is in the waves, as in `10us..20us` or `1ms..`
+    #[arg(long, value_name = "START..END", requires = "waves", value_parser = window)]
+    pub waves_window: Option<Window>,
+    /// How many levels of scopes, or of tracks, are in the waves; all when left out
+    #[arg(long, value_name = "LEVELS", requires = "waves", value_parser = clap::value_parser!(u32).range(1..))]
+    pub waves_depth: Option<u32>,
     /// Write every TLP of every run, one a line, in hex and in words
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
@@ -213,6 +222,34 @@ fn device(name: &str) -> Result<Device, String> {
     }
 }
 
+/// From when until when, in picoseconds of simulated time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window(pub Range<u64>);
+
+fn window(text: &str) -> Result<Window, String> {
+    let (start, end) =
+        text.split_once("..").ok_or("two times with `..` between them are needed")?;
+    let time = |text: &str, open| if text.is_empty() { Ok(open) } else { picoseconds(text) };
+    let (start, end) = (time(start, 0)?, time(end, u64::MAX)?);
+    if start < end { Ok(Window(start..end)) } else { Err("it ends before it begins".to_owned()) }
+}
+
+/// A time such as `10us`: a whole number and a unit.
+fn picoseconds(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit.trim_start() {
+        "ps" => 1,
+        "ns" => 1_000,
+        "us" => 1_000_000,
+        "ms" => 1_000_000_000,
+        "s" => 1_000_000_000_000,
+        _ => return Err(format!("`{text}` is no time such as 10us; units are ps, ns, us, ms, s")),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` has no number that fits"))?;
+    number.checked_mul(scale).ok_or_else(|| format!("`{text}` is more than a simulation can reach"))
+}
+
 impl LspciArgs {
     /// What they put in place of what the default scenario says.
     ///
@@ -250,6 +287,15 @@ pub struct BenchArgs {
 }
 
 impl RunOptions {
+    /// How much of a run its waves show.
+    pub(super) fn wave_cut(&self) -> Cut {
+        let everything = Cut::default();
+        Cut {
+            window_ps: self.waves_window.as_ref().map_or(everything.window_ps, |w| w.0.clone()),
+            depth: self.waves_depth.unwrap_or(everything.depth),
+        }
+    }
+
     /// What they put in place of what a scenario says.
     ///
     /// # Errors

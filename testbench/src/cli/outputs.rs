@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::args::RunOptions;
-use crate::scenario::config::{RunConfig, WaveFile, WaveFormat};
+use crate::scenario::config::{RunConfig, WaveFile};
 use crate::scenario::source::InputError;
 
 /// A file to be written, and where it is made until then.
@@ -89,7 +89,9 @@ impl Outputs {
         let output = |option: &'static str, path: &Option<PathBuf>| {
             path.as_deref().map(|path| Output::prepare(option, path)).transpose()
         };
-        let format = options.waves.as_deref().map(wave_format).transpose()?;
+        if let Some(path) = options.waves.as_deref() {
+            wave_file(path)?;
+        }
         let outputs = Self {
             json: output("--json", &options.json)?,
             trace: output("--trace", &options.trace)?,
@@ -100,8 +102,8 @@ impl Outputs {
                 run.trace = Some(trace.part(number));
             }
         }
-        if let (Some(waves), Some(format), Some(run)) = (&outputs.waves, format, runs.first_mut()) {
-            run.waves = Some(WaveFile { path: waves.path(), format });
+        if let (Some(waves), Some(run)) = (&outputs.waves, runs.first_mut()) {
+            run.waves = Some(WaveFile { cut: options.wave_cut(), ..wave_file(&waves.path())? });
         }
         Ok(outputs)
     }
@@ -129,13 +131,7 @@ fn join_traces(output: &Output, runs: &[RunConfig]) -> io::Result<()> {
     whole.flush()
 }
 
-fn wave_format(path: &Path) -> Result<WaveFormat, InputError> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("fst") => Ok(WaveFormat::Fst),
-        Some("vcd") => Ok(WaveFormat::Vcd),
-        _ => {
-            let why = format!("{} ends in neither .fst nor .vcd", path.display());
-            Err(InputError::whole("--waves", why))
-        }
-    }
+fn wave_file(path: &Path) -> Result<WaveFile, InputError> {
+    WaveFile::new(path.to_path_buf())
+        .map_err(|error| InputError::whole("--waves", error.to_string()))
 }

@@ -6,9 +6,10 @@
 use std::path::PathBuf;
 
 use pcie_sim::fault::Fault;
-use pcie_sim::time::Span;
+use pcie_sim::time::{Instant, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use waves::{Cut, FileKind, WaveError};
 
 use crate::card::CardChoice;
 use crate::platform::{Platform, Setup};
@@ -221,6 +222,8 @@ pub enum WaveFormat {
     Fst,
     /// Value change dump. IEEE 1364-2001 §18.
     Vcd,
+    /// Perfetto trace.
+    Perfetto,
 }
 
 /// A wave file to be written.
@@ -228,8 +231,36 @@ pub enum WaveFormat {
 pub struct WaveFile {
     /// Where: a temporary name, which the command renames when every run has ended well.
     pub path: PathBuf,
-    /// How.
+    /// How. The extension of `path` says the same.
     pub format: WaveFormat,
+    /// How much of the run is in it.
+    pub cut: Cut,
+}
+
+impl WaveFile {
+    /// A file of everything; its extension says how.
+    ///
+    /// # Errors
+    /// [`WaveError::UnknownKind`].
+    pub fn new(path: PathBuf) -> Result<Self, WaveError> {
+        let format = match FileKind::of(&path)? {
+            FileKind::Fst => WaveFormat::Fst,
+            FileKind::Vcd => WaveFormat::Vcd,
+            FileKind::Perfetto => WaveFormat::Perfetto,
+        };
+        Ok(Self { path, format, cut: Cut::default() })
+    }
+
+    /// A file of what happened from `half` before `at` to `half` behind it, with the state at the
+    /// beginning. A run of the same configuration is the same with it as without, so that what was found
+    /// in a run can be looked at in another.
+    ///
+    /// # Errors
+    /// [`WaveError::UnknownKind`].
+    pub fn around(path: PathBuf, at: Instant, half: Span) -> Result<Self, WaveError> {
+        let cut = Cut::around(at.as_ps(), half.as_ps());
+        Ok(Self { cut, ..Self::new(path)? })
+    }
 }
 
 /// One run, with every choice made.

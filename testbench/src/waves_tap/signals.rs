@@ -4,6 +4,7 @@ use pcie_sim::tlp::FlowClass;
 use waves::{DeclareError, SignalId, Tree};
 
 use super::Shape;
+use super::card::CardSignals;
 
 /// Room for the longest mnemonic.
 const KIND_BYTES: u32 = 8;
@@ -20,6 +21,7 @@ pub(super) struct Signals {
     pub(super) queues: Vec<Queue>,
     pub(super) bus_master: SignalId,
     pub(super) vectors: Vec<SignalId>,
+    pub(super) card: CardSignals,
 }
 
 pub(super) struct Lane {
@@ -69,7 +71,8 @@ pub(super) fn declare(shape: &Shape) -> Result<(Tree, Signals), DeclareError> {
             .collect::<Result<_, _>>()?;
         Ok((bus_master, vectors))
     })?;
-    Ok((tree, Signals { lanes, queues, bus_master, vectors }))
+    let card = CardSignals::declare(&mut tree)?;
+    Ok((tree, Signals { lanes, queues, bus_master, vectors, card }))
 }
 
 fn lane(tree: &mut Tree) -> Result<Lane, DeclareError> {

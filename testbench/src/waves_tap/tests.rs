@@ -11,7 +11,8 @@ use super::*;
 
 const CARD: Bdf = Bdf::new(1, 0, 0);
 const PROPAGATION: Span = Span::from_ns(100);
-const SHAPE: Shape = Shape { queues: 2, vectors: 2, propagation: PROPAGATION };
+const SHAPE: Shape =
+    Shape { queues: 2, vectors: 2, propagation: PROPAGATION, clock: Span::from_ns(4) };
 
 fn ns(ns: u64) -> Instant {
     Instant::ZERO + Span::from_ns(ns)
@@ -52,7 +53,7 @@ type Contents = BTreeMap<String, Vec<(u64, String)>>;
 fn contents(shape: &Shape, run: impl FnOnce(&mut WavesTap)) -> Contents {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bench.fst");
-    let mut tap = WavesTap::create(&path, shape).unwrap();
+    let mut tap = WavesTap::create(&path, shape, &Cut::default()).unwrap();
     run(&mut tap);
     tap.finish(Instant::ZERO).unwrap();
     let mut waves = wellen::simple::read(&path).unwrap();
@@ -203,6 +204,33 @@ fn the_viewer_layout_lists_only_signals_of_a_bench() {
     let missing: Vec<_> = listed.iter().filter(|name| !seen.contains_key(**name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert_eq!(listed.len(), seen.len(), "every signal of such a bench is listed once");
+}
+
+fn listed<'l>(layout: &'l str, before: &str) -> Vec<&'l str> {
+    let lines = layout.lines().filter_map(|line| line.strip_prefix(before));
+    lines.filter(|line| line.contains('.')).map(|line| line.split('[').next().unwrap()).collect()
+}
+
+/// Both viewers show the same, and the model's pins stand as the RTL's do.
+#[test]
+fn the_layouts_of_both_viewers_and_of_model_and_rtl_agree() {
+    let text = |name: &str| waves::layout::LAYOUTS.iter().find(|of| of.name == name).unwrap().text;
+    for name in ["bench", "card", "rtl"] {
+        let gtkwave: Vec<_> = listed(text(&format!("{name}.gtkw")), "");
+        let gtkwave: Vec<_> = gtkwave.into_iter().filter(|l| !l.starts_with(['[', '-'])).collect();
+        assert_eq!(gtkwave, listed(text(&format!("{name}.sucl")), "variable_add "), "{name}");
+    }
+    let seen = contents(&SHAPE, |_| ());
+    let card = listed(text("card.sucl"), "variable_add ");
+    assert!(card.iter().all(|name| seen.contains_key(*name)));
+    let pins = card.iter().map(|name| name.strip_prefix("card.").unwrap());
+    let rtl = listed(text("rtl.sucl"), "variable_add ");
+    let rtl = rtl.iter().map(|name| name.strip_prefix("TOP.").unwrap());
+    // The device's own work is not on the link.
+    assert_eq!(
+        pins.collect::<Vec<_>>(),
+        rtl.filter(|pin| *pin != "stat_process_o").collect::<Vec<_>>()
+    );
 }
 
 #[test]

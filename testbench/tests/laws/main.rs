@@ -21,8 +21,12 @@ mod long;
 mod needs_reset;
 mod payload;
 mod pins;
+#[path = "../../../waves/tests/perfetto/reader.rs"]
+mod perfetto_reader;
 mod report;
 mod resets;
 mod trace;
 mod vtd;
 mod waves;
+mod waves_cut;
+mod waves_perfetto;

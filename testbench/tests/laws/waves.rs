@@ -8,9 +8,9 @@ use pcie_sim::tlp::{FlowClass, Tlp};
 use crate::trace::{self, Line, scenario, vtb};
 
 /// Every change of every signal: time in picoseconds, bits from the highest.
-type Waves = BTreeMap<String, Vec<(u64, String)>>;
+pub(crate) type Waves = BTreeMap<String, Vec<(u64, String)>>;
 
-fn read(path: &Path) -> Waves {
+pub(crate) fn read(path: &Path) -> Waves {
     let mut file = wellen::simple::read(path).expect("the file is readable");
     let tree = file.hierarchy();
     let vars: Vec<_> =
@@ -33,7 +33,7 @@ fn value<'w>(waves: &'w Waves, signal: &str, at: u64) -> &'w str {
     &changes[behind.checked_sub(1).expect("there is a value from the start")].1
 }
 
-fn number(waves: &Waves, signal: &str, at: u64) -> Option<u64> {
+pub(crate) fn number(waves: &Waves, signal: &str, at: u64) -> Option<u64> {
     u64::from_str_radix(value(waves, signal, at), 2).ok()
 }
 
