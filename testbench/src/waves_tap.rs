@@ -23,7 +23,7 @@
 //!
 //! With no wave file asked for there is no tap, and nothing here costs anything.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::Path;
 
@@ -33,6 +33,7 @@ use pcie_sim::tlp::FlowClass;
 use waves::{Cut, SignalId, Value, WaveError, WaveSink};
 
 mod card;
+mod change;
 mod flows;
 mod glance;
 mod signals;
@@ -43,6 +44,7 @@ mod walks;
 
 use crate::analyzer::{Classified, Role};
 use card::Stage;
+use change::{Change, What};
 use glance::Glance;
 use signals::{Lane, Signals};
 
@@ -107,26 +109,6 @@ struct LaneState {
     /// [`Shape::propagation`] is not the link's.
     leaving: u32,
     tlps: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Change {
-    at: Instant,
-    seq: u64,
-    what: What,
-}
-
-#[derive(Clone, Copy)]
-enum What {
-    Begins(Direction, Glance),
-    Ends(Direction),
-    Number(SignalId, u64),
-    Word(SignalId, &'static str),
-    Interrupt(u16),
-    /// A pulse of one bit begins, or ends.
-    Pulse(Stage, u16, bool),
-    /// A TLP begins, or ends, on the card's receiving pins.
-    Receives(bool),
 }
 
 impl WavesTap {
@@ -398,25 +380,5 @@ fn stepped(count: u32, up: bool) -> u32 {
 impl Tap for WavesTap {
     fn tlp(&mut self, sighting: &Sighting<'_>) {
         self.tlp_for(sighting, "");
-    }
-}
-
-impl PartialEq for Change {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Change {}
-
-impl PartialOrd for Change {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Change {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.seq).cmp(&(other.at, other.seq))
     }
 }

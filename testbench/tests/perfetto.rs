@@ -56,7 +56,8 @@ fn perfetto_knows_every_field_of_a_trace_and_the_schema_of_the_other_tests_is_it
     let folder = tempfile::tempdir().expect("a place for files");
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("s.toml"), SCENARIO).expect("a file can be written");
-    let [scenario, trace] = ["s.toml", "x.perfetto-trace"].map(|name| path(name).display().to_string());
+    let [scenario, trace] =
+        ["s.toml", "x.perfetto-trace"].map(|name| path(name).display().to_string());
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let arguments = ["vtb", "run", &scenario, "--waves", &trace];
     let status = main_with(arguments, &Bench::SIMULATED, &mut out, &mut err);

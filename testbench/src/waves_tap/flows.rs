@@ -102,11 +102,15 @@ impl FlowBook {
     pub(super) fn ended(&mut self, request: &RequestRecord) {
         let (flow, last) = (request.serial, self.next().saturating_sub(1));
         let at = usize::from(request.queue);
-        let known = |events: &VecDeque<(Instant, u64)>, moment: Instant| {
-            events.iter().rev().find(|event| event.0 == moment).map(|event| event.1)
+        let last_until = |events: &VecDeque<(Instant, u64)>, moment: Instant| {
+            events.iter().rev().find(|event| event.0 <= moment).copied()
         };
-        let bell = self.queues.get(at).and_then(|queue| known(&queue.bells, request.begin));
-        let interrupt = self.queues.get(at).and_then(|queue| known(&queue.interrupts, request.end));
+        let queue = self.queues.get(at);
+        // With the used ring on the card, an interrupt has told before the CPU looked.
+        let interrupt = queue.and_then(|queue| last_until(&queue.interrupts, request.end));
+        let interrupt = interrupt.filter(|event| event.0 == request.end).map(|event| event.1);
+        let bell = queue.and_then(|queue| last_until(&queue.bells, request.begin));
+        let bell = bell.map(|event| event.1);
         let mut steps = self.steps.remove(&flow).unwrap_or_default();
         steps.extend(bell.into_iter().chain(interrupt));
         for number in steps {

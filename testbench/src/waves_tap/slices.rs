@@ -8,7 +8,8 @@
 //! | `iommu` / `walk` | translations that were not found ready, and refused ones |
 //!
 //! A flow is a request: doorbell, its reads and writes of tables and buffers, used index, interrupt. Reads
-//! of the ring itself serve many requests and belong to none. The interrupt of a request is the next one of
+//! of the ring itself serve many requests and belong to none. The doorbell of a request is the last one of
+//! its queue that the card had heard when the request began: one can set many going. The interrupt of a request is the next one of
 //! its queue; where none comes the flow ends with the used index, and where the used ring is on the card,
 //! with the answer by which the CPU learns of it.
 

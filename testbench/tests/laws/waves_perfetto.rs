@@ -103,10 +103,13 @@ fn requests_flow(run: &Run, rings: &str) {
         Vec::<&u64>::new(),
         "no flow but those of requests"
     );
-    assert!(from_doorbell * 2 > requests.len(), "{from_doorbell} of {}", requests.len());
+    assert_eq!(from_doorbell, requests.len());
     assert!(payloads >= requests.len(), "{payloads}");
     if rings == "host" {
-        assert!(to_interrupt * 2 > requests.len(), "{to_interrupt} of {}", requests.len());
+        // One interrupt can tell of many, and of those that were polled meanwhile none does.
+        let interrupts: Vec<_> = run.read.slices().filter(|slice| slice.name == "msix").collect();
+        assert!(interrupts.iter().all(|slice| !slice.ended_flows.is_empty()));
+        assert!(to_interrupt >= interrupts.len() && !interrupts.is_empty(), "{to_interrupt}");
     }
 }
 

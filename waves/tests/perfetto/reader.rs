@@ -10,40 +10,40 @@ use prost_reflect::{DescriptorPool, DynamicMessage, Value};
 
 /// A track, and the names of those above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Track {
-    pub path: String,
+pub(crate) struct Track {
+    pub(crate) path: String,
 }
 
 /// A slice, begun and ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadSlice {
-    pub track: String,
-    pub name: String,
-    pub category: String,
-    pub begin_ns: u64,
-    pub end_ns: u64,
-    pub arguments: Vec<(String, String)>,
-    pub flows: Vec<u64>,
-    pub ended_flows: Vec<u64>,
+pub(crate) struct ReadSlice {
+    pub(crate) track: String,
+    pub(crate) name: String,
+    pub(crate) category: String,
+    pub(crate) begin_ns: u64,
+    pub(crate) end_ns: u64,
+    pub(crate) arguments: Vec<(String, String)>,
+    pub(crate) flows: Vec<u64>,
+    pub(crate) ended_flows: Vec<u64>,
 }
 
 /// What happened, in the order of the file; a slice stands where it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     Slice(ReadSlice),
     Counter { track: String, at_ns: u64, value: i64 },
 }
 
 /// A whole trace.
 #[derive(Debug, Default)]
-pub struct Read {
+pub(crate) struct Read {
     /// In order of their descriptors.
-    pub tracks: Vec<Track>,
-    pub events: Vec<Event>,
+    pub(crate) tracks: Vec<Track>,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Read {
-    pub fn slices(&self) -> impl Iterator<Item = &ReadSlice> {
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &ReadSlice> {
         self.events.iter().filter_map(|event| match event {
             Event::Slice(slice) => Some(slice),
             Event::Counter { .. } => None,
@@ -138,7 +138,7 @@ struct Reader {
 ///
 /// # Panics
 /// When it is not one that a reader can rely on.
-pub fn read(path: &Path) -> Read {
+pub(crate) fn read(path: &Path) -> Read {
     let bytes = std::fs::read(path).expect("the file is there");
     let trace = schema().get_message_by_name("perfetto.protos.Trace").expect("in the schema");
     let trace = DynamicMessage::decode(trace, bytes.as_slice()).expect("it is a trace");
