@@ -30,7 +30,7 @@ use std::path::Path;
 use pcie_sim::endpoint::{Direction, Sighting, Tap};
 use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::FlowClass;
-use waves::{Cut, SignalId, Value, WaveError, WaveSink};
+use waves::{Cut, Value, WaveError, WaveSink};
 
 mod card;
 mod change;
