@@ -9,6 +9,7 @@ pub mod hypercall;
 pub mod llc;
 pub mod path;
 pub mod protection;
+pub mod qtest;
 pub mod ram;
 pub mod seed;
 pub mod shape;
