@@ -61,7 +61,7 @@ pub(super) fn run(
     traffic.finish(bench, driver)
 }
 
-fn disk(seed: u64, disk: &Disk) -> Result<(Backing, BlkScoreboard), RunError> {
+pub(super) fn disk(seed: u64, disk: &Disk) -> Result<(Backing, BlkScoreboard), RunError> {
     let scoreboard = BlkScoreboard::new(seed);
     match disk {
         Disk::Memory { bytes } => {
@@ -316,11 +316,11 @@ impl Traffic {
 }
 
 /// First sector and number of sectors.
-fn sectors_of(command: BlockCommand) -> (u64, u64) {
+pub(super) fn sectors_of(command: BlockCommand) -> (u64, u64) {
     (command.offset_bytes / SECTOR_BYTES, command.len_bytes / SECTOR_BYTES)
 }
 
-fn push_segments(segments: &mut Vec<Segment>, buffer: PhysAddr, len_bytes: u64) {
+pub(super) fn push_segments(segments: &mut Vec<Segment>, buffer: PhysAddr, len_bytes: u64) {
     let mut at = 0;
     while at < len_bytes {
         let len = (len_bytes - at).min(SEGMENT_BYTES);
@@ -329,7 +329,7 @@ fn push_segments(segments: &mut Vec<Segment>, buffer: PhysAddr, len_bytes: u64) 
     }
 }
 
-fn cannot_submit(command: BlockCommand, error: &SubmitError) -> RunError {
+pub(super) fn cannot_submit(command: BlockCommand, error: &SubmitError) -> RunError {
     RunError::input(format!(
         "{:?} of {} bytes at byte {} does not go into the queue: {error}",
         command.op, command.len_bytes, command.offset_bytes
@@ -337,10 +337,11 @@ fn cannot_submit(command: BlockCommand, error: &SubmitError) -> RunError {
 }
 
 /// Where commands come from, one at a time, long ones cut.
-struct Commands {
+pub(super) struct Commands {
     source: Source,
     left: u64,
-    longest: u64,
+    /// The longest command, cut as it may be.
+    pub(super) longest: u64,
     rest: Option<BlockCommand>,
 }
 
@@ -353,7 +354,7 @@ enum Source {
 impl Commands {
     /// Opens the source and looks through it once, so that what is wrong with it is known before
     /// anything runs.
-    fn open(seed: u64, workload: &BlkWorkload) -> Result<Self, RunError> {
+    pub(super) fn open(seed: u64, workload: &BlkWorkload) -> Result<Self, RunError> {
         let capacity = match workload.disk {
             Disk::Memory { bytes } | Disk::Image { bytes, .. } => bytes,
         };
@@ -380,7 +381,7 @@ impl Commands {
     }
 
     /// The next command; `None` when there is none.
-    fn next(&mut self) -> Result<Option<BlockCommand>, RunError> {
+    pub(super) fn next(&mut self) -> Result<Option<BlockCommand>, RunError> {
         let command = match self.rest.take() {
             Some(rest) => rest,
             None if self.left == 0 => return Ok(None),

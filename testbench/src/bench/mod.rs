@@ -13,6 +13,7 @@ pub mod faults;
 mod net;
 mod outcome;
 mod platform_bus;
+pub mod qemu;
 pub mod record;
 mod shortage;
 pub mod system;
@@ -50,6 +51,9 @@ pub fn run(config: &RunConfig) -> Result<RunResult, RunError> {
 /// # Errors
 /// As [`run`], and what `make` says.
 pub fn run_with(config: &RunConfig, make: wiring::MakeCard<'_>) -> Result<RunResult, RunError> {
+    if config.platform.is_outside() {
+        return qemu::run(config);
+    }
     match &config.workload {
         Workload::Blk(workload) => blk::run(config, workload, make),
         Workload::Net(workload) => net::run(config, workload, make),

@@ -35,7 +35,7 @@ pub(super) fn inspect(workload: &NetWorkload) -> Result<(), RunError> {
 }
 
 /// The MTU that lets the longest packet through.
-fn mtu_for(packets: &Packets) -> Result<u16, RunError> {
+pub(super) fn mtu_for(packets: &Packets) -> Result<u16, RunError> {
     let longest = packets.longest;
     u16::try_from(longest.saturating_sub(ETHERNET_BYTES).max(LEAST_MTU)).map_err(|_| {
         RunError::input(format!(
@@ -251,10 +251,11 @@ impl Traffic {
 }
 
 /// Where packets come from, one at a time.
-struct Packets {
+pub(super) struct Packets {
     source: Source,
     left: u64,
-    longest: usize,
+    /// Bytes of the longest.
+    pub(super) longest: usize,
 }
 
 enum Source {
@@ -266,7 +267,7 @@ enum Source {
 impl Packets {
     /// Opens the source and looks through it once, so that what is wrong with it is known before
     /// anything runs.
-    fn open(seed: u64, workload: &NetWorkload) -> Result<Self, RunError> {
+    pub(super) fn open(seed: u64, workload: &NetWorkload) -> Result<Self, RunError> {
         let (source, longest) = match &workload.source {
             PacketSource::Recorded => {
                 let summary =
@@ -292,7 +293,7 @@ impl Packets {
     }
 
     /// The next packet, in place of the one before; `false` when there is none.
-    fn next(&mut self, packet: &mut Packet) -> Result<bool, RunError> {
+    pub(super) fn next(&mut self, packet: &mut Packet) -> Result<bool, RunError> {
         if self.left == 0 {
             return Ok(false);
         }

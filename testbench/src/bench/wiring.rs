@@ -338,7 +338,7 @@ fn card_timing(config: &RunConfig) -> CardTiming {
     }
 }
 
-fn driver_config(config: &RunConfig) -> DriverConfig {
+pub(super) fn driver_config(config: &RunConfig) -> DriverConfig {
     let timing = &config.timing;
     DriverConfig {
         placement: match config.placement {

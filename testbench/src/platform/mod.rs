@@ -87,6 +87,13 @@ pub struct Case {
 pub enum Place {
     /// Here: these cases, the ordinary one first.
     Here(&'static [Case]),
+    /// Here, on a machine that nobody here wrote, when it is asked for by name.
+    Outside {
+        /// How it is built.
+        setup: &'static Setup,
+        /// What says so where all platforms are listed.
+        how: &'static str,
+    },
     /// By another command.
     Elsewhere(&'static str),
 }
@@ -108,7 +115,7 @@ impl Platform {
     pub const fn cases(&self) -> &'static [Case] {
         match self.place {
             Place::Here(cases) => cases,
-            Place::Elsewhere(_) => &[],
+            Place::Outside { .. } | Place::Elsewhere(_) => &[],
         }
     }
 
@@ -116,18 +123,28 @@ impl Platform {
     /// is on a bus whose figures the analyzer cannot give.
     #[must_use]
     pub fn setup(&self) -> Option<&'static Setup> {
+        if let Place::Outside { setup, .. } = self.place {
+            return Some(setup);
+        }
         let case = self.cases().first()?;
         let works = matches!(case.expected.outcome, Outcome::Works | Outcome::Bounces);
         (works && case.setup.slot.is_analyzed()).then_some(&case.setup)
     }
 
-    /// Why there is no [`Platform::setup`].
+    /// Whether the machine is one that nobody here wrote.
+    #[must_use]
+    pub const fn is_outside(&self) -> bool {
+        matches!(self.place, Place::Outside { .. })
+    }
+
+    /// Why there is no [`Platform::setup`], or no case.
     #[must_use]
     pub fn why_not_here(&self) -> &'static str {
         match self.place {
             Place::Here(_) => {
                 "only `--platform all` and `--explain` do, for the analyzer knows PCI only"
             }
+            Place::Outside { how, .. } => how,
             Place::Elsewhere(place) => place,
         }
     }
@@ -157,9 +174,9 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
     PLATFORMS.iter().map(|platform| platform.id)
 }
 
-/// The platforms that can run a scenario.
+/// The platforms that can run a scenario with nothing but this program.
 pub fn runnable() -> impl Iterator<Item = &'static Platform> {
-    PLATFORMS.iter().filter(|platform| platform.setup().is_some())
+    PLATFORMS.iter().filter(|platform| platform.setup().is_some() && !platform.is_outside())
 }
 
 /// The platform of this name.

@@ -332,6 +332,9 @@ pub const PLATFORMS: &[Platform] = &[
     Platform {
         id: "qemu-qtest",
         title: "this driver against QEMU's device and VT-d",
-        place: Place::Elsewhere("run over QEMU's qtest protocol, which is not in this version"),
+        place: Place::Outside {
+            setup: &vtd(STRICT),
+            how: "run by name, `vtb run --platform qemu-qtest`, where there is a QEMU",
+        },
     },
 ];

@@ -74,7 +74,8 @@ impl Domain {
         windows: &[Range<u64>],
     ) -> Result<Self, DmaError> {
         let mode = unit.mode();
-        let tables = SecondStage::new(host, pages, mode.large_pages)?;
+        let writer = unit.0.borrow().writer;
+        let tables = SecondStage::new(host, pages, writer, mode.large_pages)?;
         let (attached, costs, caching_mode, mut reserved) = {
             let mut inner = unit.0.borrow_mut();
             let attached = inner.attach(host, requester, tables.top(), context_entry::TT_TRANSLATE);

@@ -5,8 +5,7 @@
 //! ([`IommuUnit::bring_up`]) before any driver probes, and from then on a device that is in no domain
 //! cannot reach memory at all.
 //!
-//! Left out: scalable mode, interrupt remapping, pages of 1 GiB, tables that the hardware does not read
-//! coherently.
+//! Left out: scalable mode, interrupt remapping, pages of 1 GiB.
 
 mod blocks;
 mod domain;
@@ -14,6 +13,7 @@ pub mod flush;
 pub mod invalidation;
 pub mod iova;
 pub mod page_table;
+pub mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -27,11 +27,12 @@ use pcie_sim::host::{Barrier, Host, Width};
 use pcie_sim::spec::vtd::{cap, context_entry, ecap, frcd, fsts, gcmd, inv, reg, root_entry};
 use pcie_sim::time::Span;
 
-use super::{DmaError, zeroed_pages};
+use super::DmaError;
 use crate::pages::{PAGE_BYTES, PageError, Pages};
 pub use domain::{Domain, IommuCosts};
 use flush::Deferred;
 use invalidation::{Forget, Queue};
+use tables::TableWriter;
 
 /// How long a command may take before the hardware counts as hung.
 const PATIENCE: Span = Span::from_ms(10);
@@ -127,6 +128,7 @@ struct Unit {
     dmar: DmarUnit,
     pages: Pages,
     capabilities: u64,
+    writer: TableWriter,
     /// The enable bits last written; the command register cannot be read.
     command: u32,
     root: PhysAddr,
@@ -144,8 +146,8 @@ impl IommuUnit {
         pages: &Pages,
         dmar: DmarUnit,
     ) -> Result<Self, IommuError> {
-        let capabilities = check(host, dmar.registers, dmar.mode)?;
-        let root = zeroed_pages(host, pages, PAGE_BYTES)?;
+        let (capabilities, writer) = check(host, dmar.registers, dmar.mode)?;
+        let root = writer.table(host, pages)?;
         let queue = match Queue::new(host, pages, dmar.registers) {
             Ok(queue) => Some(queue),
             Err(error) => {
@@ -157,6 +159,7 @@ impl IommuUnit {
             dmar,
             pages: pages.clone(),
             capabilities,
+            writer,
             command: 0,
             root,
             contexts: BTreeMap::new(),
@@ -250,7 +253,12 @@ fn take_record(host: &mut dyn Host, record: PhysAddr) -> Option<FaultRecord> {
     })
 }
 
-fn check(host: &mut dyn Host, registers: PhysAddr, mode: IommuMode) -> Result<u64, IommuError> {
+/// What the hardware can do, and how its tables are to be written.
+fn check(
+    host: &mut dyn Host,
+    registers: PhysAddr,
+    mode: IommuMode,
+) -> Result<(u64, TableWriter), IommuError> {
     let version = host.mmio_read(registers + reg::VER, Width::W32) as u32;
     if version == 0 || version == u32::MAX {
         return Err(IommuError::Absent { registers, version });
@@ -260,13 +268,12 @@ fn check(host: &mut dyn Host, registers: PhysAddr, mode: IommuMode) -> Result<u6
     let needs = [
         (capabilities & cap::SAGAW_48 != 0, "tables of 4 levels"),
         (extended & ecap::QI != 0, "queued invalidation"),
-        (extended & ecap::C != 0, "coherent table walks"),
         (!mode.large_pages || capabilities & cap::SLLPS_2M != 0, "pages of 2 MiB"),
         (!mode.pass_through || extended & ecap::PT != 0, "pass-through"),
     ];
     match needs.into_iter().find(|(offered, _)| !offered) {
         Some((_, what)) => Err(IommuError::Lacks { what }),
-        None => Ok(capabilities),
+        None => Ok((capabilities, TableWriter { snooped: extended & ecap::C != 0 })),
     }
 }
 
@@ -348,9 +355,9 @@ impl Unit {
         let high = context_entry::AW_48 | u64::from(domain) << context_entry::DID_SHIFT;
         let low = top.get() | kind << context_entry::TT_SHIFT | context_entry::P;
         // The half with the present bit last: the hardware may look at any time.
-        host.write(entry + 8, &high.to_le_bytes());
+        self.writer.write(host, entry + 8, &high.to_le_bytes());
         host.barrier(Barrier::DmaWrite);
-        host.write(entry, &low.to_le_bytes());
+        self.writer.write(host, entry, &low.to_le_bytes());
         self.domains.insert(requester, domain);
         match self.forget_device(host, domain, requester) {
             Ok(()) => Ok(domain),
@@ -368,8 +375,8 @@ impl Unit {
             return Ok(());
         };
         let entry = self.context(host, requester)?;
-        host.write(entry, &0u64.to_le_bytes());
-        host.write(entry + 8, &0u64.to_le_bytes());
+        self.writer.write(host, entry, &0u64.to_le_bytes());
+        self.writer.write(host, entry + 8, &0u64.to_le_bytes());
         self.forget_device(host, domain, requester)
     }
 
@@ -389,10 +396,11 @@ impl Unit {
         let table = match self.contexts.get(&bus) {
             Some(&table) => table,
             None => {
-                let table = zeroed_pages(host, &self.pages, PAGE_BYTES)?;
+                let table = self.writer.table(host, &self.pages)?;
                 let low = table.get() & root_entry::CTP_MASK | root_entry::P;
                 host.barrier(Barrier::DmaWrite);
-                host.write(self.root + u64::from(bus) * root_entry::BYTES, &low.to_le_bytes());
+                let at = self.root + u64::from(bus) * root_entry::BYTES;
+                self.writer.write(host, at, &low.to_le_bytes());
                 self.contexts.insert(bus, table);
                 table
             }

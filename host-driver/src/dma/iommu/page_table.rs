@@ -9,7 +9,8 @@ use pcie_sim::address::{BusAddr, PhysAddr};
 use pcie_sim::host::Host;
 use pcie_sim::spec::vtd::sl_entry;
 
-use crate::dma::{Direction, zeroed_pages};
+use super::tables::TableWriter;
+use crate::dma::Direction;
 use crate::pages::{PAGE_BYTES, PageError, Pages};
 
 /// Levels of a 48-bit address width.
@@ -21,6 +22,7 @@ const BURST: usize = 64;
 #[derive(Debug)]
 pub struct SecondStage {
     pages: Pages,
+    writer: TableWriter,
     top: PhysAddr,
     /// Tables above the last level by (level, first address / coverage).
     inner: BTreeMap<(u32, u64), PhysAddr>,
@@ -60,10 +62,16 @@ impl Leaf {
 impl SecondStage {
     /// Empty tables; their memory comes from `pages`. With `large_pages` what is aligned and long enough
     /// gets pages of 2 MiB.
-    pub fn new(host: &mut dyn Host, pages: &Pages, large_pages: bool) -> Result<Self, PageError> {
-        let top = zeroed_pages(host, pages, PAGE_BYTES)?;
+    pub fn new(
+        host: &mut dyn Host,
+        pages: &Pages,
+        writer: TableWriter,
+        large_pages: bool,
+    ) -> Result<Self, PageError> {
+        let top = writer.table(host, pages)?;
         Ok(Self {
             pages: pages.clone(),
+            writer,
             top,
             inner: BTreeMap::new(),
             leaf_of: BTreeMap::new(),
@@ -114,7 +122,8 @@ impl SecondStage {
                     return Err(error);
                 }
             };
-            write_entries(host, self.leaves[at].table, first, run, entry(to, direction));
+            let table = self.leaves[at].table;
+            self.write_entries(host, table, first, run, entry(to, direction));
             for (word, mask) in Leaf::bits(first, run) {
                 self.leaves[at].used[word] |= mask;
             }
@@ -150,7 +159,7 @@ impl SecondStage {
                 self.unmap_large(host, region);
                 self.mapped_pages -= sl_entry::PER_TABLE;
             } else if let Some(at) = self.find(region) {
-                write_entries(host, self.leaves[at].table, first, run, None);
+                self.write_entries(host, self.leaves[at].table, first, run, None);
                 for (word, mask) in Leaf::bits(first, run) {
                     self.leaves[at].used[word] &= !mask;
                 }
@@ -175,7 +184,7 @@ impl SecondStage {
     ) -> Result<(), PageError> {
         let at = self.directory(host, iova)? + sl_entry::index(iova.get(), 2) * sl_entry::BYTES;
         let value = entry(page, direction).unwrap_or(0) | sl_entry::PS;
-        host.write(at, &value.to_le_bytes());
+        self.writer.write(host, at, &value.to_le_bytes());
         self.large.insert(iova.get() >> sl_entry::shift(2));
         self.mapped_pages += sl_entry::PER_TABLE;
         Ok(())
@@ -187,7 +196,8 @@ impl SecondStage {
         let Some(&directory) = self.inner.get(&(2, iova >> sl_entry::shift(3))) else { return };
         let table = self.leaf_of.get(&region).map(|&at| self.leaves[at].table);
         let value = table.map_or(0, |table| table.get() | sl_entry::R | sl_entry::W);
-        host.write(directory + sl_entry::index(iova, 2) * sl_entry::BYTES, &value.to_le_bytes());
+        let at = directory + sl_entry::index(iova, 2) * sl_entry::BYTES;
+        self.writer.write(host, at, &value.to_le_bytes());
     }
 
     /// Gives every table back. The hardware must not use them any more.
@@ -261,13 +271,41 @@ impl SecondStage {
         iova: BusAddr,
         level: u32,
     ) -> Result<PhysAddr, PageError> {
-        let below = zeroed_pages(host, &self.pages, PAGE_BYTES)?;
+        let below = self.writer.table(host, &self.pages)?;
         let value = below.get() | sl_entry::R | sl_entry::W;
-        host.write(
-            above + sl_entry::index(iova.get(), level) * sl_entry::BYTES,
-            &value.to_le_bytes(),
-        );
+        let at = above + sl_entry::index(iova.get(), level) * sl_entry::BYTES;
+        self.writer.write(host, at, &value.to_le_bytes());
         Ok(below)
+    }
+
+    /// Writes `count` entries: consecutive pages from `value` on, or zeroes.
+    fn write_entries(
+        &self,
+        host: &mut dyn Host,
+        table: PhysAddr,
+        first: usize,
+        count: usize,
+        value: Option<u64>,
+    ) {
+        let mut at = table + first as u64 * sl_entry::BYTES;
+        if count == 1 {
+            self.writer.write(host, at, &value.unwrap_or(0).to_le_bytes());
+            return;
+        }
+        let mut bytes = [0; BURST * sl_entry::BYTES as usize];
+        let mut done = 0;
+        while done < count {
+            let burst = (count - done).min(BURST);
+            let burst_bytes = burst * sl_entry::BYTES as usize;
+            if let Some(value) = value {
+                for (nth, slot) in bytes[..burst_bytes].chunks_exact_mut(8).enumerate() {
+                    slot.copy_from_slice(&(value + (done + nth) as u64 * PAGE_BYTES).to_le_bytes());
+                }
+            }
+            self.writer.write(host, at, &bytes[..burst_bytes]);
+            at = at + burst_bytes as u64;
+            done += burst;
+        }
     }
 }
 
@@ -286,33 +324,4 @@ fn entry(page: PhysAddr, direction: Direction) -> Option<u64> {
     value |= if direction.device_reads() { sl_entry::R } else { 0 };
     value |= if direction.device_writes() { sl_entry::W } else { 0 };
     Some(value)
-}
-
-/// Writes `count` entries: consecutive pages from `value` on, or zeroes.
-fn write_entries(
-    host: &mut dyn Host,
-    table: PhysAddr,
-    first: usize,
-    count: usize,
-    value: Option<u64>,
-) {
-    let mut at = table + first as u64 * sl_entry::BYTES;
-    if count == 1 {
-        host.write(at, &value.unwrap_or(0).to_le_bytes());
-        return;
-    }
-    let mut bytes = [0; BURST * sl_entry::BYTES as usize];
-    let mut done = 0;
-    while done < count {
-        let burst = (count - done).min(BURST);
-        let burst_bytes = burst * sl_entry::BYTES as usize;
-        if let Some(value) = value {
-            for (nth, slot) in bytes[..burst_bytes].chunks_exact_mut(8).enumerate() {
-                slot.copy_from_slice(&(value + (done + nth) as u64 * PAGE_BYTES).to_le_bytes());
-            }
-        }
-        host.write(at, &bytes[..burst_bytes]);
-        at = at + burst_bytes as u64;
-        done += burst;
-    }
 }

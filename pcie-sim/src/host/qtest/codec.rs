@@ -185,7 +185,5 @@ pub fn value(text: &str) -> Result<u64, CodecError> {
 /// [`CodecError::NotTheBlock`].
 pub fn block(text: &str, into: &mut [u8]) -> Result<(), CodecError> {
     let len_bytes = into.len();
-    base64::decode(text.as_bytes(), into)
-        .then_some(())
-        .ok_or(CodecError::NotTheBlock { len_bytes })
+    base64::decode(text.as_bytes(), into).then_some(()).ok_or(CodecError::NotTheBlock { len_bytes })
 }

@@ -249,7 +249,8 @@ impl Bus for QtestHost {
     }
 
     fn mmio_read(&mut self, address: PhysAddr, width: Width) -> u64 {
-        self.ask(&Command::Read { address, width }).map_or(all_ones(width), |value| value & all_ones(width))
+        self.ask(&Command::Read { address, width })
+            .map_or(all_ones(width), |value| value & all_ones(width))
     }
 
     fn mmio_write(&mut self, address: PhysAddr, width: Width, value: u64) {

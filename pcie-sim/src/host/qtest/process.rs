@@ -2,10 +2,13 @@
 //!
 //! The socket is one of a pair and QEMU's standard input, so it has no name: nobody else can connect, and
 //! two runs never meet. What QEMU says on standard error is kept for the day it dies.
+//!
+//! This program is the CPU, so QEMU's own must do nothing: its firmware is one instruction that halts it.
+//! A machine that is not started at all (`-S`) will not do, since a virtio network device then sends nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command as Program, Stdio};
@@ -17,6 +20,12 @@ use super::error::QtestError;
 
 /// Bytes of QEMU's last words that are told.
 const LAST_WORDS: u64 = 2000;
+/// Bytes of the firmware; QEMU wants a multiple of this.
+const FIRMWARE_BYTES: usize = 64 << 10;
+/// What is at the reset vector, 16 bytes before the end: `cli`, `hlt`, and back to `hlt`.
+const HALT: [u8; 4] = [0xfa, 0xf4, 0xeb, 0xfd];
+/// Said by a QEMU that was built without the first accelerator of two, and takes the second.
+const NO_ACCELERATOR: &str = "invalid accelerator qtest";
 
 /// A running QEMU and the connection to it.
 #[derive(Debug)]
@@ -25,11 +34,14 @@ pub struct Qemu {
     child: Option<Child>,
     said: Option<File>,
     status: String,
+    /// Read by QEMU while it starts; it goes with the process.
+    _firmware: Option<tempfile::NamedTempFile>,
 }
 
 impl Qemu {
     /// Starts `program` with `arguments` and a connection in which no reply takes longer than `limit`.
-    /// The arguments that make it speak the protocol, and none of those, are added here.
+    /// The arguments are those of devices; what makes it a q35 without any, whose CPU halts and which
+    /// speaks the protocol, is added here.
     ///
     /// # Errors
     /// [`QtestError::NotStarted`]; what is wrong with the arguments shows when it is first asked something.
@@ -44,11 +56,15 @@ impl Qemu {
         };
         let (ours, theirs) = UnixStream::pair().map_err(not_started)?;
         let said = tempfile::tempfile().map_err(not_started)?;
+        let firmware = halting_firmware().map_err(not_started)?;
         let theirs = Stdio::from(OwnedFd::from(theirs));
         let stderr = said.try_clone().map_err(not_started)?;
         let child = Program::new(program)
-            .args(["-display", "none", "-chardev", "socket,id=qtest,fd=0"])
-            .args(["-qtest", "chardev:qtest", "-qtest-log", "none"])
+            .args(["-machine", "q35", "-nodefaults", "-display", "none"])
+            .args(["-accel", "qtest", "-accel", "tcg"])
+            .args(["-chardev", "socket,id=qtest,fd=0"])
+            .args(["-qtest", "chardev:qtest", "-qtest-log", "none", "-bios"])
+            .arg(firmware.path())
             .args(arguments)
             .stdin(theirs)
             .stdout(Stdio::null())
@@ -56,7 +72,13 @@ impl Qemu {
             .spawn()
             .map_err(not_started)?;
         let connection = Connection::new(ours, limit).map_err(not_started)?;
-        Ok(Self { connection, child: Some(child), said: Some(said), status: String::new() })
+        Ok(Self {
+            connection,
+            child: Some(child),
+            said: Some(said),
+            status: String::new(),
+            _firmware: Some(firmware),
+        })
     }
 
     /// Somebody who speaks the protocol and is no child of this program.
@@ -65,7 +87,8 @@ impl Qemu {
     /// What the system says of the limit.
     pub fn connected(stream: UnixStream, limit: Duration) -> std::io::Result<Self> {
         let connection = Connection::new(stream, limit)?;
-        Ok(Self { connection, child: None, said: None, status: "no child of this program".into() })
+        let status = "no child of this program".to_owned();
+        Ok(Self { connection, child: None, said: None, status, _firmware: None })
     }
 
     /// Replies that have come.
@@ -151,9 +174,20 @@ impl Qemu {
         let _ = said.seek(SeekFrom::Start(end.saturating_sub(LAST_WORDS)));
         let _ = said.take(LAST_WORDS).read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
-        let words: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let is_news = |line: &&str| !line.is_empty() && !line.contains(NO_ACCELERATOR);
+        let words: Vec<&str> = text.lines().map(str::trim).filter(is_news).collect();
         if words.is_empty() { "none".to_owned() } else { words.join("; ") }
     }
+}
+
+/// Firmware that halts the CPU with interrupts off.
+fn halting_firmware() -> std::io::Result<tempfile::NamedTempFile> {
+    let mut image = vec![HALT[1]; FIRMWARE_BYTES];
+    image[FIRMWARE_BYTES - 16..][..HALT.len()].copy_from_slice(&HALT);
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&image)?;
+    file.flush()?;
+    Ok(file)
 }
 
 impl Drop for Qemu {
