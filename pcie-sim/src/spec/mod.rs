@@ -9,6 +9,7 @@ pub mod dmar;
 pub mod features;
 pub mod net;
 pub mod pci;
+pub mod rng;
 pub mod tce;
 pub mod virtio_mmio;
 pub mod virtio_pci;

@@ -57,7 +57,7 @@ impl MessageBus {
 /// What is known of the machine besides what it can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QtestConfig {
-    /// Bytes of RAM, from address 0; less than [`ECAM`]'s 2.75 GiB.
+    /// Bytes of RAM, from address 0; less than the 2.75 GiB at which its configuration space begins.
     pub ram_bytes: u64,
     /// A page of RAM for interrupt messages, which nobody else uses.
     pub messages: PhysAddr,
