@@ -31,6 +31,7 @@ mod testing;
 
 pub use device::blk::{BlkDone, BlkDriver, BlkOp, BlkRequest};
 pub use device::net::{ControlError, NetDriver, NetEvents, Received};
+pub use device::rng::{RngDone, RngDriver};
 pub use device::{
     CompletionMode, Counters, DriverConfig, DriverCosts, DriverError, ProbeContext, ProbeError,
     SubmitError,

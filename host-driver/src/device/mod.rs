@@ -10,6 +10,7 @@ mod core;
 pub mod net;
 #[cfg(test)]
 mod platform_tests;
+pub mod rng;
 #[cfg(test)]
 mod tests;
 

@@ -29,6 +29,8 @@ pub(crate) struct Vtd {
     cache: BTreeMap<(u64, u64), u64>,
     pub(crate) invalidations: u64,
     pub(crate) mute: bool,
+    /// Does not see the CPU's caches when it walks tables.
+    pub(crate) blind_to_caches: bool,
 }
 
 fn word(ram: &[u8], at: u64) -> u64 {
@@ -41,6 +43,7 @@ impl Vtd {
         match offset {
             reg::VER => 0x10,
             reg::CAP => CAPABILITIES,
+            reg::ECAP if self.blind_to_caches => ecap::QI | ecap::PT,
             reg::ECAP => ecap::C | ecap::QI | ecap::PT,
             reg::GSTS => u64::from(self.status),
             reg::FSTS if self.record[1] & frcd::F != 0 => u64::from(fsts::PPF),

@@ -214,3 +214,142 @@ fn coherent_memory_is_mapped_both_ways_and_given_back() {
     unit.shut_down(&mut host).expect("no domain is left");
     assert_eq!(pages.in_use_bytes(), 0);
 }
+
+/// A computer that notes which lines of RAM were written and not written back.
+struct Noted {
+    host: FakeHost,
+    dirty: std::collections::BTreeSet<u64>,
+    /// What was dirty when the hardware was told something.
+    when_told: Vec<u64>,
+}
+
+impl Noted {
+    fn lines(address: PhysAddr, len_bytes: u64) -> Range<u64> {
+        address.get() / 64..(address.get() + len_bytes).div_ceil(64)
+    }
+}
+
+impl pcie_sim::host::Memory for Noted {
+    fn read(&mut self, address: PhysAddr, into: &mut [u8]) {
+        self.host.read(address, into);
+    }
+
+    fn write(&mut self, address: PhysAddr, data: &[u8]) {
+        self.dirty.extend(Self::lines(address, data.len() as u64));
+        self.host.write(address, data);
+    }
+
+    fn barrier(&mut self, barrier: Barrier) {
+        self.host.barrier(barrier);
+    }
+
+    fn ram_bytes(&self) -> u64 {
+        self.host.ram_bytes()
+    }
+
+    fn clean(&mut self, address: PhysAddr, len_bytes: u64) {
+        for line in Self::lines(address, len_bytes) {
+            self.dirty.remove(&line);
+        }
+    }
+}
+
+impl pcie_sim::host::Bus for Noted {
+    fn now(&self) -> pcie_sim::time::Instant {
+        self.host.now()
+    }
+
+    fn spend(&mut self, cost: Span) {
+        self.host.spend(cost);
+    }
+
+    fn config_read(&mut self, function: Bdf, offset: u16, width: Width) -> u32 {
+        self.host.config_read(function, offset, width)
+    }
+
+    fn config_write(&mut self, function: Bdf, offset: u16, width: Width, value: u32) {
+        self.host.config_write(function, offset, width, value);
+    }
+
+    fn mmio_read(&mut self, address: PhysAddr, width: Width) -> u64 {
+        self.host.mmio_read(address, width)
+    }
+
+    fn mmio_write(&mut self, address: PhysAddr, width: Width, value: u64) {
+        let told = [reg::GCMD, reg::IQT].map(|register| crate::testing::VTD + register);
+        if told.contains(&address.get()) {
+            self.when_told.extend(&self.dirty);
+        }
+        self.host.mmio_write(address, width, value);
+    }
+
+    fn mmio_write_combined(&mut self, address: PhysAddr, data: &[u8]) {
+        self.host.mmio_write_combined(address, data);
+    }
+
+    fn allocate_message(&mut self) -> Option<(pcie_sim::host::Vector, pcie_sim::host::MsiMessage)> {
+        self.host.allocate_message()
+    }
+
+    fn take_interrupt(&mut self) -> Option<pcie_sim::host::Vector> {
+        self.host.take_interrupt()
+    }
+
+    fn wait_interrupt(
+        &mut self,
+        deadline: pcie_sim::time::Instant,
+    ) -> Option<pcie_sim::host::Vector> {
+        self.host.wait_interrupt(deadline)
+    }
+
+    fn spin_on_memory(
+        &mut self,
+        address: PhysAddr,
+        len_bytes: usize,
+        deadline: pcie_sim::time::Instant,
+    ) -> bool {
+        self.host.spin_on_memory(address, len_bytes, deadline)
+    }
+}
+
+/// Lines other than those of the invalidation queue and its status that the hardware may not have seen.
+fn unseen_when_told(blind: bool) -> usize {
+    let mut host = FakeHost::new(Card::blk());
+    host.fabric.vtd.blind_to_caches = blind;
+    let mut host = Noted { host, dirty: Default::default(), when_told: Vec::new() };
+    let pages = pages();
+    let dmar = DmarUnit {
+        registers: PhysAddr(crate::testing::VTD),
+        scope: None,
+        reserved: Vec::new(),
+        costs: IommuCosts::default(),
+        mode: IommuMode::default(),
+    };
+    let unit = IommuUnit::bring_up(&mut host, &pages, dmar).expect("it needs no coherent walks");
+    let mut domain =
+        Domain::new(&mut host, &unit, &pages, CARD, u64::MAX, &[]).expect("the first one");
+    let place = std::panic::Location::caller();
+    for nth in 0..3u64 {
+        let request = crate::dma::MapRequest {
+            buffer: PhysAddr(nth << 16),
+            len_bytes: 3 * 4096,
+            direction: Direction::ToDevice,
+            place,
+        };
+        let mapping = domain.map(&mut host, &request).expect("far from full");
+        domain.unmap(&mut host, mapping).expect("mapped");
+    }
+    domain.close(&mut host).expect("the hardware is well");
+    // The queue and its status are the second and third page given out; the root table is the first.
+    let first: u64 = (1 << 20) / 64;
+    let queue = first + 64..first + 3 * 64;
+    host.when_told.iter().filter(|&&line| !queue.contains(&line)).count()
+}
+
+/// VT-d, "Extended Capability Register", C: hardware that does not snoop is shown every entry before it is
+/// told of it; the invalidation queue is always snooped.
+#[test]
+fn hardware_that_does_not_snoop_sees_every_entry_before_it_is_told() {
+    assert_eq!(unseen_when_told(true), 0);
+    assert!(unseen_when_told(false) > 0, "where it snoops nothing is written back");
+}
