@@ -40,6 +40,7 @@ fn made_up(config: &RunConfig) -> Result<RunResult, RunError> {
         round_trips: 60 + config.seed,
         serial_round_trips: 40,
         traffic_time: Span::from_us(20),
+        tlps: 100,
         ..RunResult::default()
     })
 }
@@ -429,4 +430,48 @@ fn a_study_prints_its_rows_and_how_well_they_agree() {
     let merged = file("merged.json");
     binary(&["study", "--merge", &parts[0], &parts[1], "--json", &merged]);
     assert_eq!(fs::read(merged).unwrap(), fs::read(json).unwrap());
+}
+
+/// A driver's row is any report's run: whatever drives the card and writes one can be compared.
+#[test]
+fn reports_of_drivers_stand_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("r.json").to_str().unwrap().to_owned();
+    let only = ["run", "--platform", "x86-noiommu", "--only", "host/direct/", "--json", &report];
+    assert_eq!(vtb(&only, &MADE_UP).status, HELD);
+    let (ours, other) = (format!("ours={report}"), format!("linux={report}"));
+    let done = vtb(&["drivers", &ours, &other], &MADE_UP);
+    assert_eq!(done.status, HELD, "{}", done.err);
+    let rows = |name: &str| done.out.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!((rows("ours "), rows("linux "), rows("driver ")), (2, 2, 1), "{}", done.out);
+    for wrong in ["no-name", "ours=/nonexistent", "ours=/dev/null"] {
+        let done = vtb(&["drivers", wrong], &MADE_UP);
+        assert_eq!((done.status, done.err.lines().count()), (WRONG_INPUT, 1), "{}", done.err);
+    }
+}
+
+fn with_qemu(program: &str) -> Output {
+    let arguments = ["run", "--platform", "qemu-qtest", "--only", "direct/blk"];
+    Command::new(env!("CARGO_BIN_EXE_vtb"))
+        .args(arguments)
+        .env("VTB_QEMU", program)
+        .output()
+        .unwrap()
+}
+
+/// PLATFORMS.md, `qemu-qtest`: where there is no QEMU, one line says so and how to get it.
+#[test]
+fn without_a_qemu_one_line_says_how_to_get_it() {
+    let output = with_qemu("/nonexistent/qemu");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+    assert!(said.contains("apt-get install qemu-system-x86"), "{said}");
+}
+
+#[test]
+fn a_qemu_that_dies_ends_the_command_with_its_last_words() {
+    let output = with_qemu("/bin/sh");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.lines().count()), (Some(3), 1), "{said}");
+    assert!(said.contains("its last words") && said.contains("option"), "{said}");
 }

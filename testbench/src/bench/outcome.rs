@@ -1,7 +1,5 @@
 //! What a run ends with: counts from the tap, latencies from the traffic, findings from everybody.
 
-use std::collections::BTreeMap;
-
 use host_driver::device::Removed;
 use host_driver::{Counters, DriverError, ProbeError};
 use pcie_sim::host::Bus;
@@ -12,7 +10,6 @@ use pcie_sim::time::{Instant, Span};
 use super::record::{self, Record};
 use super::shortage;
 use super::wiring::Bench;
-use crate::analyzer::Purpose;
 use crate::measure::{Counts, Latency};
 use crate::report::{DmaApiCounts, Facts, RunError, RunResult, Violation};
 
@@ -165,19 +162,7 @@ impl Tally {
         let completed = self.latency.count();
         self.facts.dma_time = window.after.dma.cpu_time - self.before.dma.cpu_time;
         Ok(RunResult {
-            requests: counts.requests,
-            descriptors: counts.descriptors,
             payload_bytes: self.payload_bytes,
-            round_trips: counts.round_trips(),
-            serial_round_trips: counts.serial_round_trips,
-            dma_reads: counts.reads.iter().sum(),
-            dma_writes: counts.writes.iter().sum(),
-            dma_by_purpose: by_purpose(&counts),
-            mmio_reads: counts.mmio_reads,
-            mmio_writes: counts.mmio_writes,
-            wire_upstream_bytes: counts.upstream_bytes,
-            wire_downstream_bytes: counts.downstream_bytes,
-            tlps: counts.tlps,
             latency: crate::report::Latency {
                 min_ns: latency.min,
                 p50_ns: latency.p50,
@@ -188,7 +173,6 @@ impl Tally {
                 mean_ns: latency.mean,
             },
             completed,
-            traffic_time: window.traffic_time,
             sim_time: now.since(Instant::ZERO),
             iotlb: IotlbCounts {
                 hits: window.iotlb.hits - self.iotlb.hits,
@@ -205,6 +189,7 @@ impl Tally {
             rtl_cycles,
             record,
             recording,
+            ..RunResult::of_link(&counts, 0, window.traffic_time)
         })
     }
 
@@ -268,8 +253,4 @@ fn cpu_violation(finding: &CpuFinding) -> Violation {
         }
     };
     Violation { rule: rule.to_owned(), time, message }
-}
-
-fn by_purpose(counts: &Counts) -> BTreeMap<String, u64> {
-    Purpose::ALL.iter().map(|&purpose| (purpose.name().to_owned(), counts.of(purpose))).collect()
 }

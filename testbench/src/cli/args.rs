@@ -40,6 +40,8 @@ pub enum Verb {
     Soak(SoakArgs),
     /// Run a scenario on the model and on RTL: the first difference, and how far apart they are in time
     Compare(Box<CompareArgs>),
+    /// Put reports of several drivers on the same card and workload side by side
+    Drivers(DriversArgs),
     /// Print the JSON schema of a report
     Schema {
         /// Which report
@@ -198,6 +200,14 @@ pub struct StudyArgs {
     /// Points at a time; as many as there are cores when left out
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
+}
+
+/// The options of `drivers`.
+#[derive(Debug, Args)]
+pub struct DriversArgs {
+    /// What a driver is called and its report, as `vtb run --json` writes it
+    #[arg(value_name = "NAME=FILE", required = true)]
+    pub reports: Vec<String>,
 }
 
 /// The options of `lspci`.

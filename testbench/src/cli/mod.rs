@@ -8,6 +8,7 @@ mod bench;
 mod bench_dma;
 mod bench_layers;
 mod compare;
+mod drivers;
 mod lspci;
 mod outputs;
 mod platforms;
@@ -142,6 +143,7 @@ fn dispatch(
         Some(Verb::Compare(args)) => compare::compare(&args, bench, out),
         Some(Verb::Study(args)) => study::study(&args, bench, out),
         Some(Verb::Soak(args)) => soak::soak(&args, bench, out),
+        Some(Verb::Drivers(args)) => drivers::drivers(&args, out),
         Some(Verb::Schema { of }) => schema(&of, out),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();

@@ -9,6 +9,8 @@
 
 pub mod latency;
 
+use std::collections::BTreeMap;
+
 use pcie_sim::endpoint::{Direction, Sighting};
 use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::Tlp;
@@ -51,6 +53,12 @@ impl Counts {
     #[must_use]
     pub fn round_trips(&self) -> u64 {
         self.reads.iter().sum()
+    }
+
+    /// Reads and writes by the name of their purpose.
+    #[must_use]
+    pub fn by_purpose(&self) -> BTreeMap<String, u64> {
+        Purpose::ALL.iter().map(|&purpose| (purpose.name().to_owned(), self.of(purpose))).collect()
     }
 
     /// Reads and writes with this purpose.

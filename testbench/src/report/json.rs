@@ -73,6 +73,15 @@ pub struct RunFigures {
     pub dma_per_descriptor: Dma,
     /// The CPU's accesses to the card.
     pub mmio_per_request: Accesses,
+    /// The doorbells among them.
+    #[serde(default)]
+    pub doorbells_per_request: f64,
+    /// The card's interrupts.
+    #[serde(default)]
+    pub interrupts_per_request: f64,
+    /// The numbers of the feature bits that were negotiated, where that is known.
+    #[serde(default)]
+    pub feature_bits: Vec<u8>,
     /// Bytes on the wire, framing included.
     pub wire_bytes_per_descriptor: WireBytes,
     /// From notification to the driver's knowing.
@@ -87,7 +96,8 @@ pub struct RunFigures {
     pub dma_api: DmaApi,
     /// All of the simulated time.
     pub sim_time_ns: u64,
-    /// TLPs on the link, both ways.
+    /// TLPs on the link, both ways; 0 where nobody could watch it, and then times and what is counted on
+    /// it are 0 as well.
     pub tlps: u64,
     /// What was judged, of a run that shows a platform.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -287,6 +297,12 @@ fn rate(amount: f64, seconds: f64) -> f64 {
 }
 
 impl RunFigures {
+    /// Whether the run's link was one that could be watched.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.tlps > 0
+    }
+
     /// The figures of one run.
     #[must_use]
     pub fn new(run: &RunConfig, result: &RunResult) -> Self {
@@ -318,6 +334,9 @@ impl RunFigures {
                 reads: per(result.mmio_reads, requests),
                 writes: per(result.mmio_writes, requests),
             },
+            doorbells_per_request: per(result.doorbells, requests),
+            interrupts_per_request: per(result.interrupts, requests),
+            feature_bits: (0..64).filter(|bit| result.facts.features >> bit & 1 != 0).collect(),
             wire_bytes_per_descriptor: WireBytes {
                 upstream: per(result.wire_upstream_bytes, descriptors),
                 downstream: per(result.wire_downstream_bytes, descriptors),

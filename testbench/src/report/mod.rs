@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+mod drivers;
 mod faults;
 mod json;
 mod platforms;
@@ -16,6 +17,7 @@ mod sentences;
 mod table;
 mod threshold;
 
+pub use self::drivers::{DriverRow, driver_table};
 pub use self::faults::{FaultFigures, fault_lines};
 pub use self::json::{Elsewhere, Judged, RuleViolation, RunFigures, RunReport, SCHEMA};
 pub use self::platforms::{judge_all, platform_table, summary};
@@ -31,6 +33,13 @@ pub fn text(report: &RunReport) -> String {
     out.push('\n');
     for sentence in sentences(report) {
         out.push_str(&format!("{sentence}\n"));
+    }
+    for run in report.results.iter().filter(|run| !run.is_watched()) {
+        out.push_str(&format!(
+            "{}: {} requests of {} descriptors and {} mappings done, their data compared; what crosses its \
+             link cannot be seen.\n",
+            run.name, run.requests, run.descriptors, run.dma_api.maps
+        ));
     }
     for line in fault_lines(report) {
         out.push_str(&format!("{line}\n"));

@@ -8,6 +8,7 @@ use pcie_sim::time::{Instant, Span};
 use crate::bench::faults::Told;
 use crate::bench::record::Record;
 use crate::bench::watch::Recording;
+use crate::measure::Counts;
 
 /// The time from a request's notification to the driver's knowing that it is done, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -81,6 +82,10 @@ pub struct RunResult {
     pub tlps: u64,
     /// How long requests took.
     pub latency: Latency,
+    /// The CPU's doorbells, while traffic ran.
+    pub doorbells: u64,
+    /// The card's interrupts, while traffic ran.
+    pub interrupts: u64,
     /// Requests whose completion the driver learned of.
     pub completed: u64,
     /// The simulated time in which the traffic ran, without probe and removal.
@@ -103,6 +108,34 @@ pub struct RunResult {
     pub record: Option<Box<Record>>,
     /// All that crossed the link, of a run that was recorded.
     pub recording: Option<Box<Recording>>,
+}
+
+impl RunResult {
+    /// What the link showed of a driver whose own side is not known: its counts, the features that it
+    /// accepted, and the time in which they were counted.
+    #[must_use]
+    pub fn of_link(counts: &Counts, features: u64, traffic_time: Span) -> Self {
+        Self {
+            requests: counts.requests,
+            completed: counts.requests,
+            descriptors: counts.descriptors,
+            round_trips: counts.round_trips(),
+            serial_round_trips: counts.serial_round_trips,
+            dma_reads: counts.reads.iter().sum(),
+            dma_writes: counts.writes.iter().sum(),
+            dma_by_purpose: counts.by_purpose(),
+            mmio_reads: counts.mmio_reads,
+            mmio_writes: counts.mmio_writes,
+            doorbells: counts.doorbells,
+            interrupts: counts.interrupts,
+            wire_upstream_bytes: counts.upstream_bytes,
+            wire_downstream_bytes: counts.downstream_bytes,
+            tlps: counts.tlps,
+            traffic_time,
+            facts: Facts { features, ..Facts::default() },
+            ..Self::default()
+        }
+    }
 }
 
 /// What was chosen for a run, and what the CPU had to do for it.

@@ -10,8 +10,8 @@ use crate::scenario::config::Placement;
 /// nothing to compare says so.
 #[must_use]
 pub fn sentences(report: &RunReport) -> [String; 3] {
-    let runs = &report.results;
-    [hybrid(runs), card(runs), iommu(runs)]
+    let runs: Vec<&RunFigures> = report.results.iter().filter(|run| run.is_watched()).collect();
+    [hybrid(&runs), card(&runs), iommu(&runs)]
 }
 
 /// Means over the same runs under two choices.
@@ -45,14 +45,15 @@ impl Means {
 
 /// Pairs every run that is `one` with the run that is alike but for being `other`.
 fn pairs(
-    runs: &[RunFigures],
+    runs: &[&RunFigures],
     one: impl Fn(&RunFigures) -> bool,
     other: impl Fn(&RunFigures, &RunFigures) -> bool,
 ) -> Option<Pairs> {
     let found: Vec<(&RunFigures, &RunFigures)> = runs
         .iter()
+        .copied()
         .filter(|run| one(run))
-        .filter_map(|run| Some((run, runs.iter().find(|candidate| other(run, candidate))?)))
+        .filter_map(|run| Some((run, *runs.iter().find(|candidate| other(run, candidate))?)))
         .collect();
     let (ones, others): (Vec<&RunFigures>, Vec<&RunFigures>) = found.into_iter().unzip();
     (!ones.is_empty()).then(|| Pairs {
@@ -66,7 +67,7 @@ fn same_traffic(a: &RunFigures, b: &RunFigures) -> bool {
     (a.device, a.ring, a.layout, a.event_idx) == (b.device, b.ring, b.layout, b.event_idx)
 }
 
-fn moved(runs: &[RunFigures], to: Placement) -> Option<Pairs> {
+fn moved(runs: &[&RunFigures], to: Placement) -> Option<Pairs> {
     pairs(
         runs,
         |run| run.placement == Placement::Host,
@@ -105,7 +106,7 @@ fn direction(from: f64, to: f64, less: &'static str, more: &'static str) -> &'st
     }
 }
 
-fn hybrid(runs: &[RunFigures]) -> String {
+fn hybrid(runs: &[&RunFigures]) -> String {
     let Some(Pairs { count, one, other }) = moved(runs, Placement::Hybrid) else {
         return "No two runs differ only in rings in host memory against hybrid rings.".to_owned();
     };
@@ -120,7 +121,7 @@ fn hybrid(runs: &[RunFigures]) -> String {
     )
 }
 
-fn card(runs: &[RunFigures]) -> String {
+fn card(runs: &[&RunFigures]) -> String {
     let Some(Pairs { count, one, other }) = moved(runs, Placement::Card) else {
         return "No two runs differ only in rings in host memory against rings on the card."
             .to_owned();
@@ -146,7 +147,7 @@ fn card(runs: &[RunFigures]) -> String {
     )
 }
 
-fn iommu(runs: &[RunFigures]) -> String {
+fn iommu(runs: &[&RunFigures]) -> String {
     let translated = |run: &RunFigures| run.iotlb.hits + run.iotlb.misses > 0;
     let Some(Pairs { count, one, other }) = pairs(
         runs,
@@ -160,7 +161,7 @@ fn iommu(runs: &[RunFigures]) -> String {
         return "No two runs differ only in whether an IOMMU translates.".to_owned();
     };
     let lookups = |run: &RunFigures| run.iotlb.hits + run.iotlb.misses;
-    let all: u64 = runs.iter().map(lookups).sum();
+    let all: u64 = runs.iter().map(|run| lookups(run)).sum();
     let misses: u64 = runs.iter().map(|run| run.iotlb.misses).sum();
     let verb = direction(one.p50_ns, other.p50_ns, "lowers", "raises");
     format!(

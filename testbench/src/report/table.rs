@@ -58,7 +58,7 @@ fn whole(value: f64) -> String {
 /// The table of a report, two lines of headings first.
 #[must_use]
 pub fn table(report: &RunReport) -> String {
-    let cells = |run| COLUMNS.iter().map(|column| (column.cell)(run)).collect();
+    let cells = |run: &RunFigures| COLUMNS.iter().map(|column| shown(column, run)).collect();
     let rows: Vec<Vec<String>> = report.results.iter().map(cells).collect();
     let widths = widths(&rows);
     let headings: Vec<String> = COLUMNS.iter().map(|column| column.heading.to_owned()).collect();
@@ -70,6 +70,11 @@ pub fn table(report: &RunReport) -> String {
         out += &line(&widths, row);
     }
     out
+}
+
+/// What a column says of a run; a figure of a link that nobody could watch is none.
+fn shown(column: &Column, run: &RunFigures) -> String {
+    if column.left || run.is_watched() { (column.cell)(run) } else { "-".to_owned() }
 }
 
 /// Every column as wide as its widest cell, and each pair as wide as what spans it.

@@ -121,7 +121,7 @@ impl Tally {
         }
         self.violations.sort();
         Ok(RunResult {
-            requests: self.completed,
+            requests: after.completed - self.before.completed,
             completed: self.completed,
             descriptors: after.descriptors - self.before.descriptors,
             payload_bytes: self.payload_bytes,

@@ -60,6 +60,8 @@ pub struct StationConfig {
     pub device: Plugged,
     /// It stands behind VT-d and obeys it: `VIRTIO_F_ACCESS_PLATFORM` is offered.
     pub translated: bool,
+    /// The system brings VT-d up; else it is left as it is after reset.
+    pub brought_up: bool,
     /// How VT-d serves it.
     pub mode: IommuMode,
     /// Bytes of RAM.
@@ -75,6 +77,7 @@ impl StationConfig {
         Self {
             device,
             translated: true,
+            brought_up: true,
             mode: IommuMode { deferred: None, large_pages: false, pass_through: false },
             ram_bytes: 64 << 20,
             sizes: (256, 512),
@@ -134,8 +137,8 @@ impl Station {
         let end = PhysAddr(config.ram_bytes.min(HOLE_START));
         let pages = Pages::new(MESSAGES + 4096..end);
         let mut platform = PlatformDma::default();
-        let iommu =
-            if config.translated { Some(bring_up(&mut host, &pages, config)?) } else { None };
+        let up = config.translated && config.brought_up;
+        let iommu = if up { Some(bring_up(&mut host, &pages, config)?) } else { None };
         if let Some(unit) = &iommu {
             platform.translation = Translation::Iommu(unit.clone());
         }
