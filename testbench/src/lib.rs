@@ -9,6 +9,7 @@
 pub mod analyzer;
 pub mod bench;
 pub mod card;
+pub mod cancel;
 pub mod check;
 pub mod cli;
 pub mod compare;
@@ -23,4 +24,5 @@ pub mod scoreboard;
 pub mod soak;
 pub mod study;
 pub mod traffic;
+pub mod verb;
 pub mod waves_tap;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam::channel;
 
+use crate::cancel::Cancel;
 use crate::report::{RunError, RunResult};
 use crate::scenario::config::RunConfig;
 
@@ -34,6 +35,22 @@ pub fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
+/// How many threads, and what stops them.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    /// How many.
+    pub count: usize,
+    /// Nothing is begun once it is set.
+    pub cancel: Cancel,
+}
+
+impl From<usize> for Workers {
+    /// So many, and nothing stops them.
+    fn from(count: usize) -> Self {
+        Self { count, cancel: Cancel::default() }
+    }
+}
+
 /// Runs every configuration on at most `workers` threads, and calls `done` after each.
 ///
 /// # Errors
@@ -41,7 +58,7 @@ pub fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 /// yet begun are left out then.
 pub fn run_all(
     configs: &[RunConfig],
-    workers: usize,
+    workers: impl Into<Workers>,
     run: &(dyn Fn(&RunConfig) -> Result<RunResult, RunError> + Sync),
     done: &mut dyn FnMut(&RunConfig),
 ) -> Result<Vec<RunResult>, RunError> {
@@ -56,23 +73,24 @@ pub fn run_all(
 /// is such a failure, and tells the item's `name`.
 pub fn map_all<I: Sync, T: Send>(
     items: &[I],
-    workers: usize,
+    workers: impl Into<Workers>,
     name: &(dyn Fn(&I) -> String + Sync),
     work: &(dyn Fn(&I) -> Result<T, RunError> + Sync),
     done: &mut dyn FnMut(&I),
 ) -> Result<Vec<T>, RunError> {
+    let Workers { count, cancel } = workers.into();
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let (sender, receiver) = channel::unbounded();
     let mut outcomes: Vec<Option<Result<T, RunError>>> = Vec::new();
     outcomes.resize_with(items.len(), || None);
     let ended = crossbeam::scope(|scope| {
-        for _ in 0..workers.clamp(1, items.len().max(1)) {
-            let (sender, next, failed) = (sender.clone(), &next, &failed);
+        for _ in 0..count.clamp(1, items.len().max(1)) {
+            let (sender, next, failed, cancel) = (sender.clone(), &next, &failed, &cancel);
             scope.spawn(move |_| {
                 while !failed.load(Ordering::Relaxed) {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(at) else { break };
-                    let outcome = one(item, name, work);
+                    let outcome = cancel.check().and_then(|()| one(item, name, work));
                     failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
                     if sender.send((at, outcome)).is_err() {
                         break;
@@ -156,6 +174,22 @@ mod tests {
         assert!(
             matches!(&error, RunError::Internal(_)) && error.to_string().contains(&runs[0].name())
         );
+    }
+
+    #[test]
+    fn nothing_begins_after_somebody_has_cancelled() {
+        let cancel = Cancel::default();
+        let workers = Workers { count: 1, cancel: cancel.clone() };
+        let begun = AtomicUsize::new(0);
+        let run = |config: &RunConfig| {
+            if begun.fetch_add(1, Ordering::Relaxed) == 1 {
+                cancel.cancel();
+            }
+            Ok(numbered(config))
+        };
+        let outcome = run_all(&runs(), workers, &run, &mut |_| ());
+        assert!(matches!(outcome, Err(RunError::Cancelled)));
+        assert_eq!(begun.into_inner(), 2);
     }
 
     #[test]

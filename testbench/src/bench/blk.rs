@@ -155,6 +155,7 @@ impl Traffic {
     ) -> Result<(), RunError> {
         let mut more = true;
         loop {
+            bench.cancel.check()?;
             let mut full = false;
             while more && !full && !self.free.is_empty() {
                 (more, full) = self.submit_batch(bench, driver, commands)?;

@@ -136,6 +136,7 @@ impl Traffic {
     ) -> Result<(), RunError> {
         let mut more = true;
         loop {
+            bench.cancel.check()?;
             while more && self.under_way.len() < self.depth && !self.free_slots.is_empty() {
                 more = self.send_batch(bench, driver, packets)?;
             }

@@ -30,6 +30,7 @@ use super::tables;
 use super::watch::Watch;
 use super::witness::Witness;
 use crate::card::{AtPins, Plugged};
+use crate::cancel::Cancel;
 use crate::platform::setup::{Hardware, Incident, Slot};
 use crate::report::RunError;
 use crate::scenario::config::{CompletionMode, Layout, Placement, RunConfig};
@@ -79,6 +80,8 @@ pub struct Bench {
     pub(super) at_pins: AtPins,
     /// What goes wrong on purpose.
     pub(super) trouble: Option<Trouble>,
+    /// What ends the run early.
+    pub(super) cancel: Cancel,
     buffers: Vec<(PhysAddr, u64)>,
 }
 
@@ -132,6 +135,7 @@ impl Bench {
             hardware: config.setup.hardware,
             trouble,
             at_pins,
+            cancel: config.cancel.clone(),
             buffers: Vec::new(),
             machine,
         })

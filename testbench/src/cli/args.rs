@@ -12,6 +12,9 @@ use crate::scenario::config::Device;
 use crate::scenario::source::InputError;
 use crate::study::Shard;
 
+/// The reports that have a schema.
+pub(super) const SCHEMAS: [&str; 4] = ["run", "compare", "study", "bench"];
+
 /// A test bench for a physical virtio PCIe card.
 ///
 /// Without a verb: `run`, with the default scenario.
@@ -45,7 +48,7 @@ pub enum Verb {
     /// Print the JSON schema of a report
     Schema {
         /// Which report
-        #[arg(value_parser = ["run", "compare", "study", "bench"], default_value = "run")]
+        #[arg(value_parser = SCHEMAS, default_value = "run")]
         of: String,
     },
     /// Print a completion script for a shell

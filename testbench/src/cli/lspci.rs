@@ -7,7 +7,7 @@ use pcie_sim::machine::ROOT_PORT;
 use rtl_model::{BlkConfig, DeviceConfig, NetConfig};
 
 use super::args::LspciArgs;
-use super::{Failure, HELD, Status};
+use super::{HELD, Status};
 use crate::bench::watch::Watch;
 use crate::bench::wiring::Bench;
 use crate::card::CardChoice;
@@ -16,9 +16,19 @@ use crate::platform::setup::Slot;
 use crate::scenario::Scenario;
 use crate::scenario::config::{Device, RunConfig};
 use crate::scenario::source::InputError;
+use crate::verb::Failure;
 
-/// Switches a machine on, lets firmware find the card, and prints what configuration requests read.
+/// Prints what configuration requests read.
 pub(super) fn lspci(args: &LspciArgs, out: &mut dyn Write) -> Result<Status, Failure> {
+    super::say(out, &report(args)?)?;
+    Ok(HELD)
+}
+
+/// Switches a machine on, lets firmware find the card, and tells what configuration requests read.
+///
+/// # Errors
+/// [`Failure::Input`] when there is no such platform or card, or the platform has no PCI slot.
+pub fn report(args: &LspciArgs) -> Result<String, Failure> {
     let config = configuration(args)?;
     if config.setup.slot != Slot::Pci {
         let why = format!("{} has no PCI slot", args.platform);
@@ -33,8 +43,7 @@ pub(super) fn lspci(args: &LspciArgs, out: &mut dyn Write) -> Result<Status, Fai
     let card = bench.card;
     let port = dump(&mut bench.machine, Function::new(ROOT_PORT), "root port");
     let card = dump(&mut bench.machine, Function::new(card), "virtio card");
-    super::say(out, &format!("{port}\n{card}"))?;
-    Ok(HELD)
+    Ok(format!("{port}\n{card}"))
 }
 
 /// The first run of the default scenario on the platform asked for.

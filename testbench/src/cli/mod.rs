@@ -1,7 +1,8 @@
 //! The command `vtb`: options in, exit status out.
 //!
 //! Errors are told in one line on standard error. [`main_with`] is all of it but the process: where the
-//! simulation is plugged in, and where tests plug in something else.
+//! simulation is plugged in, and where tests plug in something else. A verb that measures has a function
+//! `report`, which does all of it but the talking: [`crate::verb`] has them together.
 
 pub mod args;
 mod bench;
@@ -9,13 +10,13 @@ mod bench_dma;
 mod bench_layers;
 mod compare;
 mod drivers;
-mod lspci;
+pub mod lspci;
 mod outputs;
 mod platforms;
-mod run;
-mod soak;
+pub mod run;
+pub mod soak;
 mod stopwatch;
-mod study;
+pub mod study;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -27,8 +28,8 @@ use crate::compare::CompareReport;
 use crate::parallel::{keep_panics_quiet, without_panic};
 use crate::report::{RunError, RunReport, RunResult};
 use crate::scenario::config::{RunConfig, Workload};
-use crate::scenario::source::InputError;
 use crate::study::StudyReport;
+use crate::verb::Failure;
 
 /// An exit status.
 pub type Status = u8;
@@ -54,34 +55,6 @@ pub struct Bench<'b> {
 impl Bench<'static> {
     /// The simulated machine.
     pub const SIMULATED: Self = Self { inspect: &crate::bench::inspect, run: &crate::bench::run };
-}
-
-/// Why a command ended early.
-#[derive(Debug)]
-enum Failure {
-    Input(String),
-    Internal(String),
-}
-
-impl From<InputError> for Failure {
-    fn from(error: InputError) -> Self {
-        Self::Input(error.to_string())
-    }
-}
-
-impl From<RunError> for Failure {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Input(error) => Self::Input(error.to_string()),
-            RunError::Internal(error) => Self::Internal(error.to_string()),
-        }
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Internal(format!("{error:#}"))
-    }
 }
 
 /// The command as the operating system starts it.
@@ -120,13 +93,9 @@ pub fn main_with(
     // Whoever would read this may be gone as well: then the status says it.
     match done {
         Ok(status) => status,
-        Err(Failure::Input(message)) => {
-            let _ = writeln!(err, "vtb: {message}");
-            WRONG_INPUT
-        }
-        Err(Failure::Internal(message)) => {
-            let _ = writeln!(err, "vtb: internal error: {message}");
-            INTERNAL
+        Err(failure) => {
+            let _ = writeln!(err, "vtb: {failure}");
+            if matches!(failure, Failure::Input(_)) { WRONG_INPUT } else { INTERNAL }
         }
     }
 }
@@ -144,7 +113,10 @@ fn dispatch(
         Some(Verb::Study(args)) => study::study(&args, bench, out),
         Some(Verb::Soak(args)) => soak::soak(&args, bench, out),
         Some(Verb::Drivers(args)) => drivers::drivers(&args, out),
-        Some(Verb::Schema { of }) => schema(&of, out),
+        Some(Verb::Schema { of }) => {
+            say(out, &schema(&of)?)?;
+            Ok(HELD)
+        }
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "vtb", &mut script);
@@ -156,16 +128,23 @@ fn dispatch(
     }
 }
 
-fn schema(of: &str, out: &mut dyn Write) -> Result<Status, Failure> {
+/// The JSON schema of a report: of `run`, `study` or `bench`.
+///
+/// # Errors
+/// [`Failure::Input`] when there is no such report.
+pub fn schema(of: &str) -> Result<String, Failure> {
     let schema = match of {
+        "run" => schemars::schema_for!(RunReport),
         "study" => schemars::schema_for!(StudyReport),
         "compare" => schemars::schema_for!(CompareReport),
         "bench" => schemars::schema_for!(bench::BenchReport),
-        _ => schemars::schema_for!(RunReport),
+        _ => {
+            let why = format!("no schema `{of}`; there are: {}", args::SCHEMAS.join(", "));
+            return Err(Failure::Input(why));
+        }
     };
     let text = serde_json::to_string_pretty(&schema).map_err(anyhow::Error::from)?;
-    say(out, &(text + "\n"))?;
-    Ok(HELD)
+    Ok(text + "\n")
 }
 
 /// Writes to standard output. A reader that has left (`| head`) has what it wanted.

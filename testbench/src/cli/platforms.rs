@@ -5,16 +5,23 @@ use std::path::Path;
 
 use super::args::RunOptions;
 use super::outputs::Outputs;
-use super::run::{cores, inspect, progress};
+use super::run::{Bar, all, inspect};
 use super::stopwatch::Stopwatch;
-use super::{Bench, Failure, HELD, Status, VIOLATED};
-use crate::parallel::run_all;
+use super::{Bench, HELD, Status, VIOLATED};
 use crate::platform::judge::judge;
 use crate::platform::{self, PLATFORMS, Place, Platform, cases_of, story};
 use crate::report::{RunReport, RunResult, judge_all, platform_table, summary};
 use crate::scenario::config::Device;
 use crate::scenario::source::{InputError, Source};
 use crate::scenario::{Overrides, Scenario};
+use crate::verb::{Control, Failure};
+
+/// What was found, with what a story is told of.
+pub(super) struct Found {
+    pub(super) report: RunReport,
+    scenario: Scenario,
+    results: Vec<RunResult>,
+}
 
 /// Runs every case of the platforms asked for, and shows table or stories.
 pub(super) fn run(
@@ -23,6 +30,28 @@ pub(super) fn run(
     bench: &Bench<'_>,
     out: &mut dyn Write,
 ) -> Result<Status, Failure> {
+    let mut bar = Bar::default();
+    let Found { report, scenario, results } =
+        self::report(path, options, bench, Control::of(&mut bar))?;
+    let text = if options.explain {
+        stories(&scenario, &results)
+    } else {
+        format!("{}\n{}\n", platform_table(&report), summary(&report))
+    };
+    let wrong = report.violations.iter();
+    let wrong: String =
+        wrong.map(|violation| format!("{}: {}\n", violation.result, violation.message)).collect();
+    super::say(out, &(text + &wrong))?;
+    Ok(if report.all_held() { HELD } else { VIOLATED })
+}
+
+/// Runs every case of the platforms asked for, and judges it.
+pub(super) fn report(
+    path: Option<&Path>,
+    options: &RunOptions,
+    bench: &Bench<'_>,
+    control: Control<'_>,
+) -> Result<Found, Failure> {
     let stopwatch = Stopwatch::start();
     let platforms = wanted(&options.platform)?;
     let overrides = Overrides { platforms: Vec::new(), ..options.overrides()? };
@@ -39,26 +68,12 @@ pub(super) fn run(
     inspect(&scenario.runs, bench)?;
     let outputs = Outputs::prepare(options, &mut scenario.runs)?;
 
-    let progress = progress(scenario.runs.len());
-    let workers = options.jobs.unwrap_or_else(cores);
-    let results = run_all(&scenario.runs, workers, bench.run, &mut |_| progress.inc(1));
-    progress.finish_and_clear();
-    let results = results?;
-
+    let results = all(&scenario.runs, options.jobs, bench, control)?;
     let wall_s = if options.wall_clock { stopwatch.seconds() } else { 0.0 };
     let mut report = RunReport::new(&scenario, &results, wall_s);
     judge_all(&mut report, &scenario.runs, &cases, &results);
     outputs.deliver(&scenario.runs, &report.to_text().map_err(anyhow::Error::from)?)?;
-    let text = if options.explain {
-        stories(&scenario, &results)
-    } else {
-        format!("{}\n{}\n", platform_table(&report), summary(&report))
-    };
-    let wrong = report.violations.iter();
-    let wrong: String =
-        wrong.map(|violation| format!("{}: {}\n", violation.result, violation.message)).collect();
-    super::say(out, &(text + &wrong))?;
-    Ok(if report.all_held() { HELD } else { VIOLATED })
+    Ok(Found { report, scenario, results })
 }
 
 fn wanted(names: &[String]) -> Result<Vec<&'static Platform>, InputError> {

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::args::StudyArgs;
 use super::outputs::Output;
-use super::run::{cores, progress};
-use super::{Bench, Failure, HELD, Status, VIOLATED};
+use super::run::{Bar, cores, ended_by};
+use super::{Bench, HELD, Status, VIOLATED};
+use crate::parallel::Workers;
 use crate::scenario::source::InputError;
 use crate::study::{self, Shard, Study, StudyReport};
+use crate::verb::{Control, Failure};
 
 /// Runs a study or merges its parts, prints the table, writes the files asked for.
 pub(super) fn study(
@@ -17,6 +19,22 @@ pub(super) fn study(
     bench: &Bench<'_>,
     out: &mut dyn Write,
 ) -> Result<Status, Failure> {
+    let mut bar = Bar::default();
+    let report = report(args, bench, Control::of(&mut bar))?;
+    super::say(out, &study::table(&report))?;
+    Ok(if report.all_held() { HELD } else { VIOLATED })
+}
+
+/// Runs a study or merges its parts, and writes the files asked for.
+///
+/// # Errors
+/// [`Failure::Input`] when study, scenario, options or traffic cannot be used: nothing was run then, and no
+/// file written.
+pub fn report(
+    args: &StudyArgs,
+    bench: &Bench<'_>,
+    control: Control<'_>,
+) -> Result<StudyReport, Failure> {
     let study = args.study.as_deref().map(Study::load).transpose()?;
     let prepare = |option, path: &Option<PathBuf>| {
         path.as_deref().map(|path| Output::prepare(option, path)).transpose()
@@ -24,7 +42,7 @@ pub(super) fn study(
     let json = prepare("--json", &args.json)?;
     let html = prepare("--html", &args.html)?;
     let report = match &study {
-        Some(study) => run(study, args, bench)?,
+        Some(study) => run(study, args, bench, control)?,
         None => merge(&args.merge)?,
     };
     let text = report.to_text().map_err(anyhow::Error::from)?;
@@ -35,22 +53,25 @@ pub(super) fn study(
         }
     }
     [json, html].into_iter().flatten().try_for_each(Output::deliver)?;
-    super::say(out, &study::table(&report))?;
-    Ok(if report.all_held() { HELD } else { VIOLATED })
+    Ok(report)
 }
 
-fn run(study: &Study, args: &StudyArgs, bench: &Bench<'_>) -> Result<StudyReport, Failure> {
+fn run(
+    study: &Study,
+    args: &StudyArgs,
+    bench: &Bench<'_>,
+    control: Control<'_>,
+) -> Result<StudyReport, Failure> {
     if let Study::Sweep(sweep) = study {
         for (_, scenario) in &sweep.points {
             super::run::inspect(&scenario.runs, bench)?;
         }
     }
     let shard = args.shard.unwrap_or(Shard::WHOLE);
-    let progress = progress(shard.points(study.points()).count());
-    let workers = args.jobs.unwrap_or_else(cores);
-    let report = study.run(shard, workers, bench.run, &mut || progress.inc(1));
-    progress.finish_and_clear();
-    Ok(report?)
+    let Control { cancel, progress } = control;
+    progress.begin(shard.points(study.points()).count());
+    let workers = Workers { count: args.jobs.unwrap_or_else(cores), cancel: cancel.clone() };
+    Ok(study.run(shard, workers, &ended_by(&cancel, bench), &mut || progress.done())?)
 }
 
 fn merge(paths: &[PathBuf]) -> Result<StudyReport, Failure> {

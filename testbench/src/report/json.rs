@@ -41,6 +41,9 @@ pub struct RunReport {
     pub thresholds: Vec<Verdict>,
     /// What was taken to last how long.
     pub timing: TimingUsed,
+    /// Runs of the scenario that the card is not made for, and that were left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
     /// Platforms that are not run here, in a report on all of them.
     #[serde(default)]
     pub elsewhere: Vec<Elsewhere>,
@@ -251,6 +254,7 @@ impl RunReport {
             wall_s,
             violations: runs().flat_map(|(run, result)| violations(run, result)).collect(),
             timing: TimingUsed::of(&scenario.timing),
+            left_out: 0,
             elsewhere: Vec::new(),
         }
     }
@@ -284,6 +288,11 @@ impl TimingUsed {
     fn of(timing: &Timing) -> Self {
         Self { preset: timing.preset.clone(), values: timing.quantities.clone() }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A share, to six decimals so that a report stays readable; 0 of nothing.

@@ -162,6 +162,9 @@ pub enum RunError {
     /// The bench itself failed. Exit status 3.
     #[error("{0}")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Somebody ended it, see [`Cancel`](crate::cancel::Cancel).
+    #[error("cancelled")]
+    Cancelled,
 }
 
 impl RunError {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use waves::{Cut, FileKind, WaveError};
 
 use crate::card::CardChoice;
+use crate::cancel::Cancel;
 use crate::platform::{Platform, Setup};
 use crate::preset::Timing;
 
@@ -310,6 +311,8 @@ pub struct RunConfig {
     pub waves: Option<WaveFile>,
     /// Where RTL writes its own waves, an FST file; nowhere when `None`.
     pub rtl_waves: Option<PathBuf>,
+    /// What ends it early.
+    pub cancel: Cancel,
 }
 
 impl RunConfig {

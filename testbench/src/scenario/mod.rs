@@ -27,6 +27,7 @@ pub use self::file::{ByteSize, Threshold};
 use self::file::{File, SyntheticCommands, SyntheticPackets};
 use self::source::{InputError, Source};
 use crate::card::CardChoice;
+use crate::cancel::Cancel;
 use crate::platform::{self, Platform, Setup};
 use crate::preset::Timing;
 
@@ -305,6 +306,7 @@ impl Cells<'_> {
             faults: self.file.fault.iter().filter_map(|line| line.resolve().ok()).collect(),
             trace: None,
             waves: None,
+            cancel: Cancel::default(),
         }
     }
 

@@ -24,7 +24,7 @@ use self::pcie_bench::PcieBench;
 pub use self::report::{Axis, Row, Shard, StudyReport, Summary};
 use self::sweep::Sweep;
 pub use self::table::table;
-use crate::parallel::map_all;
+use crate::parallel::{Workers, map_all};
 use crate::report::{RunError, RunResult};
 use crate::scenario::config::RunConfig;
 use crate::scenario::source::{InputError, Source};
@@ -80,7 +80,7 @@ impl Study {
     pub fn run(
         &self,
         shard: Shard,
-        workers: usize,
+        workers: impl Into<Workers>,
         run: Run<'_>,
         done: &mut dyn FnMut(),
     ) -> Result<StudyReport, RunError> {
