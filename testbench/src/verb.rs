@@ -10,7 +10,8 @@
 //! A new verb has its place here: a function of its options and a [`Control`], which returns its report.
 
 use crate::cancel::Cancel;
-pub use crate::cli::args::{LspciArgs, RunArgs, RunOptions, SoakArgs, StudyArgs};
+pub use crate::cli::args::{CompareArgs, LspciArgs, RunArgs, RunOptions, SoakArgs, StudyArgs};
+pub use crate::cli::compare::report as compare;
 pub use crate::cli::lspci::report as lspci;
 pub use crate::cli::run::report as run;
 pub use crate::cli::schema;

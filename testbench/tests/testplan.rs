@@ -29,6 +29,8 @@ fn tests_in(folder: &Path, names: &mut BTreeSet<String>) {
             tests_in(&path, names);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             names.extend(tests_of(&std::fs::read_to_string(path).unwrap()));
+        } else if path.extension().is_some_and(|extension| extension == "py") {
+            names.extend(python_tests_of(&std::fs::read_to_string(path).unwrap()));
         }
     }
 }
@@ -47,10 +49,20 @@ fn tests_of(text: &str) -> Vec<String> {
     names
 }
 
+/// Functions of a module whose names are sentences, as pytest and cocotb find them.
+fn python_tests_of(text: &str) -> Vec<String> {
+    let declared = |line: &str| {
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        let (name, _) = line.strip_prefix("def ")?.split_once('(')?;
+        (!name.starts_with('_') && name.matches('_').count() > 1).then(|| name.to_owned())
+    };
+    text.lines().filter_map(declared).collect()
+}
+
 #[test]
 fn every_test_of_the_plan_exists() {
     let mut names = BTreeSet::new();
-    for folder in ["waves", "pcie-sim", "rtl-model", "host-driver", "testbench"] {
+    for folder in ["waves", "pcie-sim", "rtl-model", "host-driver", "testbench", "testbench/py"] {
         for part in ["src", "tests"].map(|part| root().join(folder).join(part)) {
             if part.is_dir() {
                 tests_in(&part, &mut names);
@@ -75,4 +87,6 @@ fn every_testpoint_has_a_clause_and_a_test() {
 fn a_function_that_is_no_test_does_not_count_as_one() {
     let text = "#[test]\n#[should_panic]\nfn one() {}\nfn two() {}\n  #[test] fn three() {}\n";
     assert_eq!(tests_of(text), ["one", "three"]);
+    let text = "def _a_b_c():\ndef helper():\nasync def it_does_so(dut):\n    def not_at_top_level():\n";
+    assert_eq!(python_tests_of(text), ["it_does_so"]);
 }

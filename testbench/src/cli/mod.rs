@@ -8,7 +8,7 @@ pub mod args;
 mod bench;
 mod bench_dma;
 mod bench_layers;
-mod compare;
+pub mod compare;
 mod drivers;
 pub mod lspci;
 mod outputs;
