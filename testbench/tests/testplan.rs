@@ -87,6 +87,7 @@ fn every_testpoint_has_a_clause_and_a_test() {
 fn a_function_that_is_no_test_does_not_count_as_one() {
     let text = "#[test]\n#[should_panic]\nfn one() {}\nfn two() {}\n  #[test] fn three() {}\n";
     assert_eq!(tests_of(text), ["one", "three"]);
-    let text = "def _a_b_c():\ndef helper():\nasync def it_does_so(dut):\n    def not_at_top_level():\n";
+    let text =
+        "def _a_b_c():\ndef helper():\nasync def it_does_so(dut):\n    def not_at_top_level():\n";
     assert_eq!(python_tests_of(text), ["it_does_so"]);
 }

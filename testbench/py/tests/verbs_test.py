@@ -52,7 +52,7 @@ def options_and_keys_reach_the_run_in_every_spelling(command, small: Path, tmp_p
     nested = {"card": {"queue_size": numpy.int64(64)}, "link": {"width": 4}}
     assert vtb.run(small, **same, set=nested) == expected
     assert vtb.run(small, seed=3)["seed"] == 3
-    faults = [{"kind": "poison", "direction": "down", "when": {"packet": 5}}]
+    faults = [{"kind": "poisoned", "direction": "down", "when": {"packet": 5}}]
     assert all("faults" in result for result in vtb.run(small, fault=faults)["results"])
 
 

@@ -2,6 +2,22 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import final
 
+__all__ = [
+    "Repeater",
+    "lspci",
+    "run",
+    "run_text",
+    "schema",
+    "soak",
+    "soak_scenario",
+    "study",
+    "study_text",
+    "Error",
+    "InputError",
+    "InternalError",
+    "__version__",
+]
+
 __version__: str
 
 class Error(Exception): ...

@@ -10,14 +10,24 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use testbench::verb::Failure;
 
-create_exception!(virtio_testbench, Error, PyException, "The bench could not do what it was asked to.");
+create_exception!(
+    virtio_testbench,
+    Error,
+    PyException,
+    "The bench could not do what it was asked to."
+);
 create_exception!(
     virtio_testbench,
     InputError,
     Error,
     "What was given is wrong: the text says file, line and key, or the option. Exit status 2 of `vtb`."
 );
-create_exception!(virtio_testbench, InternalError, Error, "The bench failed. Exit status 3 of `vtb`.");
+create_exception!(
+    virtio_testbench,
+    InternalError,
+    Error,
+    "The bench failed. Exit status 3 of `vtb`."
+);
 
 /// The command's message as an exception.
 pub(crate) fn raise(failure: &Failure) -> PyErr {

@@ -35,12 +35,7 @@ impl<A: Adapter + 'static> Edges<A> {
     ///
     /// # Errors
     /// [`VpiError::NoSuchPort`], [`VpiError::WrongWay`] for the clock; [`VpiError::Refused`].
-    pub fn attach(
-        vpi: &Rc<Vpi>,
-        pins: VpiPins,
-        clock: &str,
-        adapter: A,
-    ) -> Result<Self, VpiError> {
+    pub fn attach(vpi: &Rc<Vpi>, pins: VpiPins, clock: &str, adapter: A) -> Result<Self, VpiError> {
         let clock_id = pins.port(clock, PortDirection::Input)?.id;
         let state = Rc::new(State {
             vpi: vpi.clone(),

@@ -44,6 +44,9 @@ pub enum VpiError {
         /// The first function that is missing.
         missing: &'static str,
     },
+    /// The simulator runs on another thread.
+    #[error("the simulator runs on another thread")]
+    OtherThread,
     /// The simulation has come to its end.
     #[error("the simulation is over")]
     Over,

@@ -1,8 +1,8 @@
 //! VPI as C has it, and as the rest of this crate may use it. Everything `unsafe` of the crate is here.
 //!
 //! What holds it together:
-//! - a simulator calls and is called on one thread; [`Vpi`] and all that comes of it is neither `Send` nor
-//!   `Sync`;
+//! - a simulator calls and is called on one thread, the one that first asks for it, which is a test's own:
+//!   [`Vpi`] and all that comes of it is neither `Send` nor `Sync`, and other threads get none;
 //! - a [`Handle`] is made by the simulator that frees it, and not used after the end of the simulation
 //!   ([`Vpi::is_over`]);
 //! - what a callback points at is owned by the [`Subscription`] until it is removed, or, of one that comes
@@ -14,6 +14,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{NonNull, null_mut};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rtl_model::pins::Known;
 
@@ -178,6 +179,9 @@ impl std::fmt::Debug for Vpi {
     }
 }
 
+/// Some thread has it.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
 thread_local! {
     static FOUND: std::cell::RefCell<Option<Rc<Vpi>>> = const { std::cell::RefCell::new(None) };
 }
@@ -186,13 +190,18 @@ impl Vpi {
     /// The simulator that runs on this thread. The first time, its functions are looked up in the process.
     ///
     /// # Errors
-    /// [`VpiError::NoSimulator`] when there is none, [`VpiError::Over`] after its end.
+    /// [`VpiError::NoSimulator`] when there is none, [`VpiError::OtherThread`] when another thread has it,
+    /// [`VpiError::Over`] after its end.
     pub fn find() -> Result<Rc<Self>, VpiError> {
         FOUND.with_borrow_mut(|found| {
             let vpi = match found {
                 Some(vpi) => vpi.clone(),
                 None => {
-                    let vpi = Self::new(Functions::find()?);
+                    let functions = Functions::find()?;
+                    if TAKEN.swap(true, Ordering::Relaxed) {
+                        return Err(VpiError::OtherThread);
+                    }
+                    let vpi = Self::new(functions);
                     *found = Some(vpi.clone());
                     vpi
                 }
@@ -281,8 +290,7 @@ impl Vpi {
 
     /// Reads an object of as many bits as `words` holds, or fewer; bits that are X or Z become zeros.
     pub(super) fn read(&self, of: &Handle, words: &mut [u32]) -> Known {
-        let mut value =
-            Value { format: VECTOR_VALUE, value: AnyValue { vector: null_mut() } };
+        let mut value = Value { format: VECTOR_VALUE, value: AnyValue { vector: null_mut() } };
         // SAFETY: a live object; with this format the simulator answers by a pointer to one vector word for
         // each 32 bits of the object, which it leaves alone until the next call. Callers ask for as many words
         // as the object has (`Handle::words`), and copy them at once.
