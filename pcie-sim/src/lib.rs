@@ -19,6 +19,7 @@ pub mod fault;
 pub mod host;
 pub mod iommu;
 pub mod link;
+pub mod live;
 pub mod machine;
 pub mod ntb;
 pub mod root;

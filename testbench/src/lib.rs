@@ -21,6 +21,7 @@ pub mod preset;
 pub mod report;
 pub mod scenario;
 pub mod scoreboard;
+pub mod serve;
 pub mod soak;
 pub mod study;
 pub mod traffic;

@@ -14,6 +14,7 @@ pub mod ram;
 pub mod seed;
 pub mod shape;
 pub mod store_buffer;
+pub mod vfio_user;
 
 pub use self::hypercall::{Hypercall, HypercallError};
 pub use self::shape::HostShape;

@@ -288,7 +288,8 @@ fn memory_of(config: &RunConfig, ram_bytes: u64) -> Range<PhysAddr> {
     }
 }
 
-fn card_config(config: &RunConfig, device: DeviceConfig) -> CardConfig {
+/// The parameters that a run gives its card.
+pub(crate) fn card_config(config: &RunConfig, device: DeviceConfig) -> CardConfig {
     let (card, part) = (&config.card, &config.setup.card);
     let mut withheld_features = 0;
     if !card.access_platform || !part.offers_access_platform {

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use pcie_sim::host::vfio_user::Dma;
+use pcie_sim::time::Span;
+use rtl_model::{Deed, Malice};
 use waves::Cut;
 
+use crate::scenario::file::ByteSize;
 use crate::scenario::Overrides;
 use crate::scenario::config::Device;
 use crate::scenario::source::InputError;
@@ -58,6 +62,8 @@ pub enum Verb {
     },
     /// Print the card's and the root port's configuration space, as `lspci -F` reads it
     Lspci(LspciArgs),
+    /// Offer the card to a QEMU guest over vfio-user, and report what its driver did
+    Serve(ServeArgs),
     /// Measure the bench's own speed and memory
     Bench(BenchArgs),
 }
@@ -270,6 +276,95 @@ impl LspciArgs {
     /// A card that this version does not have.
     pub(super) fn overrides(&self) -> Result<Overrides, InputError> {
         Ok(Overrides { platforms: vec![self.platform.clone()], ..Overrides::default() })
+    }
+}
+
+/// The options of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where the socket is made: for this user alone
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+    /// Card under test: `model`, or `rtl:MANIFEST`
+    #[arg(long, value_name = "CARD", default_value = "model")]
+    pub card: String,
+    /// Which virtio device the card is: `blk` or `net`
+    #[arg(long, value_name = "DEVICE", default_value = "blk", value_parser = device)]
+    pub device: Device,
+    /// How the card reaches the guest's memory: `messages`, which the guest's IOMMU translates, or
+    /// `shared`, where the guest shares it
+    #[arg(long, value_name = "WAY", default_value = "messages", value_parser = dma)]
+    pub dma: Dma,
+    /// What the disk holds at first; the file is never written to
+    #[arg(long, value_name = "FILE")]
+    pub disk: Option<PathBuf>,
+    /// Size of a disk that holds nothing at first
+    #[arg(long, value_name = "SIZE", default_value = "64 MiB", value_parser = size)]
+    pub disk_size: ByteSize,
+    /// A wrong that the card does on purpose, and at which request of queue 0, as in `stray-read@100`; may
+    /// be repeated
+    #[arg(long, value_name = "DEED@N", value_parser = malice)]
+    pub malice: Vec<Malice>,
+    /// Set one key of the scenario, as in `card.queue_size=64`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write every TLP, one a line, in hex and in words
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Write waves (.fst or .vcd)
+    #[arg(long, value_name = "FILE")]
+    pub waves: Option<PathBuf>,
+}
+
+fn dma(name: &str) -> Result<Dma, String> {
+    match name {
+        "messages" => Ok(Dma::Messages),
+        "shared" => Ok(Dma::Shared),
+        _ => Err("there are: messages, shared".to_owned()),
+    }
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    let size = ByteSize::parse(text).ok_or("a size is written as in 64 MiB")?;
+    match size.0 {
+        bytes if bytes >= 512 && bytes.is_multiple_of(512) => Ok(size),
+        _ => Err("a disk has whole sectors of 512 bytes".to_owned()),
+    }
+}
+
+/// Where no guest has memory, so that whatever is there refuses.
+const STRAY: u64 = 0xdead_beef_f000;
+
+fn malice(text: &str) -> Result<Malice, String> {
+    let (name, request) = text.split_once('@').unwrap_or((text, "1"));
+    let request = request.parse().map_err(|_| format!("`{request}` is no number"))?;
+    let deeds = [
+        Deed::WrongUsedId,
+        Deed::UsedLengthBeyondBuffer,
+        Deed::UsedIndexJump,
+        Deed::UsedElementTwice,
+        Deed::RewriteDescriptor,
+        Deed::UseAfterUsed { delay: Span::from_ms(1) },
+        Deed::StrayRead { address: STRAY, len_bytes: 64 },
+        Deed::StrayWrite { address: STRAY, len_bytes: 64 },
+        Deed::FetchBeforeDriverOk,
+    ];
+    let names = deeds.map(Deed::name).join(", ");
+    let deed = deeds.into_iter().find(|deed| deed.name() == name);
+    let deed = deed.ok_or_else(|| format!("there are: {names}"))?;
+    Ok(Malice { deed, queue: 0, request, seed: 1 })
+}
+
+impl ServeArgs {
+    /// What they put in place of what the built-in scenario says.
+    ///
+    /// # Errors
+    /// A card that this version does not have.
+    pub(super) fn overrides(&self) -> Result<Overrides, InputError> {
+        Ok(Overrides { set: self.set.clone(), ..Overrides::default() })
     }
 }
 

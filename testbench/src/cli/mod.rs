@@ -14,6 +14,7 @@ pub mod lspci;
 mod outputs;
 mod platforms;
 pub mod run;
+mod serve;
 pub mod soak;
 mod stopwatch;
 pub mod study;
@@ -124,6 +125,7 @@ fn dispatch(
             Ok(HELD)
         }
         Some(Verb::Lspci(args)) => lspci::lspci(&args, out),
+        Some(Verb::Serve(args)) => serve::serve(&args, out),
         Some(Verb::Bench(args)) => bench::bench(&args, bench, out, err),
     }
 }

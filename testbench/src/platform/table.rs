@@ -327,7 +327,7 @@ pub const PLATFORMS: &[Platform] = &[
     Platform {
         id: "qemu-guest",
         title: "a real Linux under QEMU with VT-d, over vfio-user",
-        place: Place::Elsewhere("run by `vtb serve`, which is not in this version"),
+        place: Place::Elsewhere("run by `vtb serve`, with a guest of one's own"),
     },
     Platform {
         id: "qemu-qtest",
