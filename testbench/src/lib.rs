@@ -13,6 +13,7 @@ pub mod cancel;
 pub mod check;
 pub mod cli;
 pub mod compare;
+pub mod guest;
 pub mod lspci;
 pub mod measure;
 pub mod parallel;

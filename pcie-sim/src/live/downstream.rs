@@ -1,6 +1,8 @@
 //! Accesses of the guest on their way down: one at a time if answered, as a CPU makes them.
 
-use super::{Access, Answer, Asked, CARD, Event, LiveFinding, LiveSlot, ROOT_COMPLEX, STORE_BUFFER};
+use super::{
+    Access, Answer, Asked, CARD, Event, LiveFinding, LiveSlot, ROOT_COMPLEX, STORE_BUFFER,
+};
 use crate::endpoint::{Direction, Tap};
 use crate::spec::pci::{bar, command, express, header};
 use crate::time::Span;
@@ -84,7 +86,8 @@ impl<T: Tap> LiveSlot<T> {
             self.give_card_up();
         }
         self.begin(access);
-        while self.asked.is_some() && self.next_by(self.now + self.config.root.completion_timeout) {}
+        while self.asked.is_some() && self.next_by(self.now + self.config.root.completion_timeout) {
+        }
         match self.answer.take() {
             Some(Answer::Done(data)) => Some(data),
             Some(Answer::Failed) | None => None,
@@ -101,7 +104,8 @@ impl<T: Tap> LiveSlot<T> {
     /// The guest resets the card: by a function level reset, or a hot one if it has none. Its reads under
     /// way are forgotten.
     pub fn reset(&mut self) {
-        while self.asked.is_some() && self.next_by(self.now + self.config.root.completion_timeout) {}
+        while self.asked.is_some() && self.next_by(self.now + self.config.root.completion_timeout) {
+        }
         self.answer = None;
         match self.facts.express.filter(|_| self.facts.resets_by_function) {
             Some(at) => {
@@ -208,9 +212,14 @@ impl<T: Tap> LiveSlot<T> {
 fn tlp_of(tag: Tag, access: &Access) -> Tlp {
     let (requester, target, attributes) = (ROOT_COMPLEX, CARD, Attributes::default());
     match access {
-        &Access::ConfigRead { offset, len_bytes } => {
-            Tlp::ConfigRead(ConfigRead { requester, tag, target, offset, len_bytes, forwarded: false })
-        }
+        &Access::ConfigRead { offset, len_bytes } => Tlp::ConfigRead(ConfigRead {
+            requester,
+            tag,
+            target,
+            offset,
+            len_bytes,
+            forwarded: false,
+        }),
         Access::ConfigWrite { offset, data } => Tlp::ConfigWrite(ConfigWrite {
             requester,
             tag,

@@ -426,4 +426,3 @@ impl<T: Tap> LiveSlot<T> {
         }
     }
 }
-

@@ -10,10 +10,11 @@ use pcie_sim::time::Span;
 use rtl_model::{Deed, Malice};
 use waves::Cut;
 
-use crate::scenario::file::ByteSize;
 use crate::scenario::Overrides;
-use crate::scenario::config::Device;
+use crate::scenario::config::{Device, RunConfig};
+use crate::scenario::file::ByteSize;
 use crate::scenario::source::InputError;
+use crate::serve::ServeConfig;
 use crate::study::Shard;
 
 /// The reports that have a schema.
@@ -64,6 +65,8 @@ pub enum Verb {
     Lspci(LspciArgs),
     /// Offer the card to a QEMU guest over vfio-user, and report what its driver did
     Serve(ServeArgs),
+    /// Boot a Linux guest under QEMU on the card, let it work, and show what it said beside our report
+    Guest(GuestArgs),
     /// Measure the bench's own speed and memory
     Bench(BenchArgs),
 }
@@ -285,6 +288,41 @@ pub struct ServeArgs {
     /// Where the socket is made: for this user alone
     #[arg(long, value_name = "PATH")]
     pub socket: PathBuf,
+    /// The card.
+    #[command(flatten)]
+    pub card: CardArgs,
+}
+
+/// The options of `guest`.
+#[derive(Debug, Args)]
+pub struct GuestArgs {
+    /// Folder with `qemu`, `vmlinuz` and `initramfs`, as `scripts/guest` makes it
+    #[arg(long, value_name = "DIR")]
+    pub kit: PathBuf,
+    /// The card.
+    #[command(flatten)]
+    pub card: CardArgs,
+    /// Seconds after which a guest is ended
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    pub limit: u64,
+    /// Do not boot with QEMU's own disk as well
+    #[arg(long)]
+    pub only_card: bool,
+    /// What the guest's console must have; may be repeated. Then its work need not succeed
+    #[arg(long, value_name = "TEXT")]
+    pub says: Vec<String>,
+    /// A rule that must be found broken, and no other may be; may be repeated. Then the guest's work need
+    /// not succeed
+    #[arg(long, value_name = "RULE")]
+    pub finds: Vec<String>,
+    /// Write what the guest wrote to its console
+    #[arg(long, value_name = "FILE")]
+    pub console: Option<PathBuf>,
+}
+
+/// A card for a live guest.
+#[derive(Debug, Args)]
+pub struct CardArgs {
     /// Card under test: `model`, or `rtl:MANIFEST`
     #[arg(long, value_name = "CARD", default_value = "model")]
     pub card: String,
@@ -335,8 +373,8 @@ fn size(text: &str) -> Result<ByteSize, String> {
     }
 }
 
-/// Where no guest has memory, so that whatever is there refuses.
-const STRAY: u64 = 0xdead_beef_f000;
+/// Where no guest has memory or a mapping, so that whatever is there refuses.
+const STRAY: u64 = 0xdead_f000;
 
 fn malice(text: &str) -> Result<Malice, String> {
     let (name, request) = text.split_once('@').unwrap_or((text, "1"));
@@ -358,13 +396,36 @@ fn malice(text: &str) -> Result<Malice, String> {
     Ok(Malice { deed, queue: 0, request, seed: 1 })
 }
 
-impl ServeArgs {
+impl CardArgs {
     /// What they put in place of what the built-in scenario says.
     ///
     /// # Errors
     /// A card that this version does not have.
     pub(super) fn overrides(&self) -> Result<Overrides, InputError> {
         Ok(Overrides { set: self.set.clone(), ..Overrides::default() })
+    }
+
+    /// The files to be written, as `run` has them.
+    pub(super) fn files(&self) -> RunOptions {
+        RunOptions {
+            json: self.json.clone(),
+            trace: self.trace.clone(),
+            waves: self.waves.clone(),
+            ..RunOptions::default()
+        }
+    }
+
+    /// What is served at `socket`.
+    pub(super) fn config(&self, socket: PathBuf, run: RunConfig) -> ServeConfig {
+        ServeConfig {
+            socket,
+            dma: self.dma,
+            device: self.device,
+            disk: self.disk.clone(),
+            disk_bytes: self.disk_size.0,
+            malice: self.malice.clone(),
+            run,
+        }
     }
 }
 

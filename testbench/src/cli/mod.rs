@@ -10,6 +10,7 @@ mod bench_dma;
 mod bench_layers;
 pub mod compare;
 mod drivers;
+mod guest;
 pub mod lspci;
 mod outputs;
 mod platforms;
@@ -125,6 +126,7 @@ fn dispatch(
             Ok(HELD)
         }
         Some(Verb::Lspci(args)) => lspci::lspci(&args, out),
+        Some(Verb::Guest(args)) => guest::guest(&args, out),
         Some(Verb::Serve(args)) => serve::serve(&args, out),
         Some(Verb::Bench(args)) => bench::bench(&args, bench, out, err),
     }

@@ -3,38 +3,25 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::args::{RunOptions, ServeArgs};
+use super::args::ServeArgs;
 use super::outputs::Outputs;
 use super::{Failure, HELD, Status, VIOLATED};
 use crate::bench::wiring::model;
 use crate::report::{self, RunReport};
-use crate::serve::{self, ServeConfig};
+use crate::serve;
 
 /// Offers the card to one client, and tells what it did when it has gone.
 pub(super) fn serve(args: &ServeArgs, out: &mut dyn Write) -> Result<Status, Failure> {
-    let mut scenario = serve::scenario(&args.overrides()?)?;
-    let files = RunOptions {
-        json: args.json.clone(),
-        trace: args.trace.clone(),
-        waves: args.waves.clone(),
-        ..RunOptions::default()
-    };
-    let outputs = Outputs::prepare(&files, &mut scenario.runs)?;
+    let mut scenario = serve::scenario(&args.card.overrides()?)?;
+    let outputs = Outputs::prepare(&args.card.files(), &mut scenario.runs)?;
     let Some(run) = scenario.runs.first().cloned() else {
         return Err(Failure::Internal("the serve scenario has no run".to_owned()));
     };
-    let config = ServeConfig {
-        socket: args.socket.clone(),
-        dma: args.dma,
-        device: args.device,
-        disk: args.disk.clone(),
-        disk_bytes: args.disk_size.0,
-        malice: args.malice.clone(),
-        run,
-    };
+    let config = args.card.config(args.socket.clone(), run);
     let mut ready = |path: &Path| {
         // A reader that has left does not keep a client from coming.
         let _ = super::say(out, &format!("waiting for a client at {}\n", path.display()));
+        true
     };
     let served = serve::serve(&config, &model, &mut ready)?;
     scenario.runs = served.runs;

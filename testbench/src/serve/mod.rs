@@ -89,7 +89,8 @@ pub fn scenario(overrides: &Overrides) -> Result<Scenario, InputError> {
     Ok(scenario)
 }
 
-/// Offers a card from `make` to one client; `ready` is called when it may come. Ends when the client goes.
+/// Offers a card from `make` to one client; `ready` is called when it may come, and says whether one will.
+/// Ends when the client goes.
 ///
 /// # Errors
 /// [`RunError::Input`] for a socket, an image or a parameter that cannot be used, [`RunError::Internal`]
@@ -97,7 +98,7 @@ pub fn scenario(overrides: &Overrides) -> Result<Scenario, InputError> {
 pub fn serve(
     config: &ServeConfig,
     make: MakeCard<'_>,
-    ready: &mut dyn FnMut(&Path),
+    ready: &mut dyn FnMut(&Path) -> bool,
 ) -> Result<Served, RunError> {
     let mut card = card_config(&config.run, device(config)?);
     card.malice.extend(&config.malice);
@@ -113,7 +114,9 @@ pub fn serve(
     let socket = Socket::bind(&config.socket).map_err(|error| {
         RunError::input(format!("--socket {}: {error}", config.socket.display()))
     })?;
-    ready(&config.socket);
+    if !ready(&config.socket) {
+        return Err(RunError::internal("no client was started"));
+    }
     let server = Server::accept(socket, slot, config.dma).map_err(RunError::internal)?;
     let (mut slot, end) = server.serve();
     let now = slot.now();
@@ -132,7 +135,9 @@ fn device(config: &ServeConfig) -> Result<DeviceConfig, RunError> {
             };
             Backing::PrivateCopy { file: File::open(path).map_err(open)? }
         }
-        (None, Device::Blk) => Backing::Memory { capacity_sectors: config.disk_bytes / SECTOR_BYTES },
+        (None, Device::Blk) => {
+            Backing::Memory { capacity_sectors: config.disk_bytes / SECTOR_BYTES }
+        }
     };
     Ok(DeviceConfig::Blk(BlkConfig { backing, ..BlkConfig::default() }))
 }
@@ -166,9 +171,11 @@ fn told(finding: &LiveFinding) -> Violation {
         LiveFinding::CompletionTimeout { at, request } => {
             ("PCIE-COMPLETION-TIMEOUT", *at, format!("no completion came for {request}"))
         }
-        LiveFinding::UnexpectedCompletion { at, tlp } => {
-            ("PCIE-UNEXPECTED-COMPLETION", *at, format!("nobody waits for {tlp}, or its data is bad"))
-        }
+        LiveFinding::UnexpectedCompletion { at, tlp } => (
+            "PCIE-UNEXPECTED-COMPLETION",
+            *at,
+            format!("nobody waits for {tlp}, or its data is bad"),
+        ),
         LiveFinding::PostedStuck { at } => {
             ("PCIE-POSTED-STUCK", *at, "the card takes no posted writes any more".to_owned())
         }
@@ -202,6 +209,10 @@ fn report(
 fn named(config: &ServeConfig, session: &Session, nth: Option<usize>) -> RunConfig {
     let mut run = config.run.clone();
     run.device = config.device;
+    if nth.is_some_and(|nth| nth > 0) {
+        // There is one of each, which begins with the first.
+        (run.trace, run.waves) = (None, None);
+    }
     let has = |bit: u64| session.features & bit != 0;
     run.layout = if has(features::INDIRECT_DESC) { Layout::Indirect } else { Layout::Direct };
     run.event_idx = has(features::EVENT_IDX);

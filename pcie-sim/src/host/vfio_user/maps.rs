@@ -84,7 +84,8 @@ impl Maps {
             self.by_address.clear();
             return Ok(());
         }
-        let end = range.address.checked_add(range.len_bytes).ok_or(EINVAL)?;
+        // A client unmaps the whole of an address space, mapped or not.
+        let end = range.address.saturating_add(range.len_bytes);
         loop {
             let before = self.by_address.range(..end).next_back();
             let Some((&start, map)) =

@@ -305,8 +305,7 @@ pub struct Message {
 
 /// Of Linux's structures: their length, which comes first in them.
 const ARGSZ_BYTES: usize = 4;
-/// Bytes of a DMA command in front of its data, and at least: a C structure's length is a multiple of 8.
-const DMA_FIELDS_BYTES: usize = 12;
+/// Bytes of a DMA command in front of its data: address and count, 64 bits each.
 const DMA_BYTES: usize = 16;
 /// Bytes of a region command in front of its data.
 const REGION_BYTES: usize = 16;
@@ -317,8 +316,8 @@ impl Message {
     /// # Errors
     /// What does not fit its command. The stream goes on behind it.
     pub fn parse(header: &Header, body: &[u8]) -> Result<Self, MessageError> {
-        let command = Command::from_number(header.command)
-            .ok_or(MessageError::Command(header.command))?;
+        let command =
+            Command::from_number(header.command).ok_or(MessageError::Command(header.command))?;
         let asks = matches!(header.kind, Kind::Ask | Kind::Tell);
         let body = match header.kind {
             Kind::Refuse(_) => Body::Empty,
@@ -407,14 +406,15 @@ fn parse_body(command: Command, asks: bool, body: &[u8]) -> Result<Body, Message
         }
         Command::DmaRead | Command::DmaWrite => {
             let has_data = asks == (command == Command::DmaWrite);
-            let mut fields = fits(DMA_FIELDS_BYTES..=any)?;
-            let (address, count) = (fields.u64(), fields.u32());
-            if has_data && count as usize > fields.0.len() {
-                return Err(MessageError::Count { command, count: u64::from(count) });
+            let mut fields = fits(DMA_BYTES..=any)?;
+            let (address, count) = (fields.u64(), fields.u64());
+            let room = if has_data { fields.0.len() as u64 } else { u64::from(LONGEST_DATA_BYTES) };
+            if count > room {
+                return Err(MessageError::Count { command, count });
             }
             match has_data {
                 true => Body::DmaData { address, data: fields.0[..count as usize].to_vec() },
-                false => Body::Dma { address, count },
+                false => Body::Dma { address, count: count as u32 },
             }
         }
         Command::DeviceReset if !asks || body.is_empty() => Body::Empty,
@@ -424,7 +424,11 @@ fn parse_body(command: Command, asks: bool, body: &[u8]) -> Result<Body, Message
         | Command::SetIrqs
         | Command::DeviceReset
         | Command::DirtyPages => {
-            if body.is_empty() { Body::Empty } else { Body::Other(body.to_vec()) }
+            if body.is_empty() {
+                Body::Empty
+            } else {
+                Body::Other(body.to_vec())
+            }
         }
     })
 }
@@ -442,7 +446,9 @@ fn emit_body(body: &Body, into: &mut Vec<u8>) {
         Body::DmaMap(range) => {
             into.extend(argsz(32));
             into.extend(range.flags.to_le_bytes());
-            into.extend([range.offset, range.address, range.len_bytes].map(u64::to_le_bytes).concat());
+            into.extend(
+                [range.offset, range.address, range.len_bytes].map(u64::to_le_bytes).concat(),
+            );
         }
         Body::DmaUnmap(range) => {
             into.extend(argsz(24));
@@ -483,13 +489,9 @@ fn emit_region(range: &RegionRange, into: &mut Vec<u8>) {
     into.extend([range.region, range.count].map(u32::to_le_bytes).concat());
 }
 
-/// The data stand right behind the count, and the structure is filled up behind them: QEMU reckons with
-/// its length, and reads and writes the data at their place in it.
 fn emit_dma(address: u64, count: u32, data: &[u8], into: &mut Vec<u8>) {
-    into.extend(address.to_le_bytes());
-    into.extend(count.to_le_bytes());
+    into.extend([address, u64::from(count)].map(u64::to_le_bytes).concat());
     into.extend(data);
-    into.extend([0; DMA_BYTES - DMA_FIELDS_BYTES]);
 }
 
 /// The fields of a message, one after the other; zero past its end, which its length was checked against.
@@ -518,3 +520,6 @@ impl<'a> Fields<'a> {
         Fields(self.0.get(bytes..).unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,3 +25,5 @@ mod socket;
 pub use self::server::{Dma, End, Server};
 pub use self::socket::{Gone, Socket};
 
+#[cfg(test)]
+mod tests;

@@ -69,8 +69,9 @@ impl RegionAccess {
         let access = match (is_config, data) {
             (true, None) => Some(Access::ConfigRead { offset: at as u16, len_bytes: len as u8 }),
             (true, Some(data)) => Some(Access::ConfigWrite { offset: at as u16, data }),
-            (false, None) => base
-                .map(|base| Access::Read { address: base + at, len_bytes: len as u16 }),
+            (false, None) => {
+                base.map(|base| Access::Read { address: base + at, len_bytes: len as u16 })
+            }
             (false, Some(data)) => base.map(|base| Access::Write { address: base + at, data }),
         };
         self.done = if access.is_some() { self.done + len } else { self.range.count as usize };

@@ -10,9 +10,7 @@ use crossbeam::channel::TryRecvError;
 use super::irqs::{BY_EVENT, Irqs, KINDS};
 use super::maps::{Maps, Reached};
 use super::message::errno::{EINVAL, ENOSYS, ENOTSUP};
-use super::message::{
-    Body, Command, Kind, LONGEST_DATA_BYTES, Message, MessageError, RegionRange,
-};
+use super::message::{Body, Command, Kind, LONGEST_DATA_BYTES, Message, MessageError, RegionRange};
 use super::regions::{self, RegionAccess};
 use super::socket::{Connection, Gone, Incoming, MOST_FDS, Socket};
 use crate::endpoint::Tap;
@@ -151,7 +149,7 @@ impl<T: Tap> Server<T> {
         }
         self.attend()?;
         // An answer that the guest waits for is worth more than the right time of a read.
-        let patient = !self.slot.is_asked() && self.serving.is_none();
+        let patient = !self.slot.is_asked() && self.serving.is_none() && self.waiting.is_empty();
         let step = if self.is_congested() { Step::Waits } else { self.slot.step(patient) };
         self.pass_on()?;
         if step == Step::Idle && self.is_held_up() {
@@ -176,8 +174,19 @@ impl<T: Tap> Server<T> {
     }
 
     fn can_attend(&self) -> bool {
-        let has_answer = self.serving.is_some() && !self.slot.is_asked();
-        has_answer || self.slot.accepts() && !self.waiting.is_empty()
+        let has_more = self.serving.is_some() || !self.waiting.is_empty();
+        self.slot.accepts() && has_more || self.has_other()
+    }
+
+    /// What comes next does not go over the link, so it need not wait for it.
+    fn has_other(&self) -> bool {
+        let is_other = |(message, _): &(Message, Vec<OwnedFd>)| {
+            !matches!(
+                message.command,
+                Command::RegionRead | Command::RegionWrite | Command::DeviceReset
+            )
+        };
+        self.serving.is_none() && self.waiting.front().is_some_and(is_other)
     }
 
     fn take(&mut self, incoming: Incoming) -> Result<(), Gone> {
@@ -218,7 +227,11 @@ impl<T: Tap> Server<T> {
                 serving.access.brought(data);
             }
             if !self.slot.accepts() {
-                return Ok(());
+                match self.has_other().then(|| self.waiting.pop_front()).flatten() {
+                    Some((message, fds)) => self.begin(message, fds)?,
+                    None => return Ok(()),
+                }
+                continue;
             }
             if self.write_table() {
                 continue;
@@ -516,4 +529,3 @@ impl<T: Tap> Server<T> {
         &self.slot
     }
 }
-

@@ -82,7 +82,10 @@ impl Socket {
         }
         if let Ok(there) = fs::symlink_metadata(path) {
             if !there.file_type().is_socket() {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is there, and no socket"));
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "it is there, and no socket",
+                ));
             }
             if UnixStream::connect(path).is_ok() {
                 return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there"));
@@ -104,13 +107,11 @@ impl Socket {
         stream.set_write_timeout(Some(PATIENCE))?;
         let reading = stream.try_clone()?;
         let (sender, incoming) = bounded(ROOM);
-        let reader = std::thread::Builder::new()
-            .name("vfio-user".to_owned())
-            .spawn(move || {
-                let gone = Reader { stream: reading, socket: &self, sender: &sender }.read();
-                // Nobody may be there any more to whom it matters.
-                let _ = sender.send(Incoming::Gone(gone));
-            })?;
+        let reader = std::thread::Builder::new().name("vfio-user".to_owned()).spawn(move || {
+            let gone = Reader { stream: reading, socket: &self, sender: &sender }.read();
+            // Nobody may be there any more to whom it matters.
+            let _ = sender.send(Incoming::Gone(gone));
+        })?;
         Ok(Connection { stream, incoming, reader: Some(reader), buffer: Vec::new() })
     }
 }

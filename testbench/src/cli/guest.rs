@@ -1,0 +1,144 @@
+//! `vtb guest`.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use super::args::GuestArgs;
+use super::outputs::Outputs;
+use super::stopwatch::Stopwatch;
+use super::{Failure, HELD, Status, VIOLATED};
+use crate::bench::wiring::model;
+use crate::guest::{Console, Expected, Kit, Qemu, Storage};
+use crate::report::{self, RunReport};
+use crate::serve::{self, ServeConfig};
+
+/// How many times as long as with QEMU's own disk it may take.
+const AT_MOST: f64 = 3.0;
+
+/// Boots the guest with QEMU's own disk and with our card, and tells what both said.
+pub(super) fn guest(args: &GuestArgs, out: &mut dyn Write) -> Result<Status, Failure> {
+    let folder = tempfile::tempdir().map_err(anyhow::Error::from)?;
+    let kit = Kit { folder: args.kit.clone() };
+    let mut scenario = serve::scenario(&args.card.overrides()?)?;
+    let outputs = Outputs::prepare(&args.card.files(), &mut scenario.runs)?;
+    let Some(run) = scenario.runs.first().cloned() else {
+        return Err(Failure::Internal("the serve scenario has no run".to_owned()));
+    };
+    let own = match args.only_card {
+        true => None,
+        false => Some(with_own_disk(args, &kit, folder.path())?),
+    };
+
+    let config = args.card.config(folder.path().join("card").join("socket"), run);
+    let (console, served, seconds) = with_card(args, &kit, &config, folder.path())?;
+    if let Some(path) = &args.console {
+        std::fs::copy(folder.path().join("console"), path).map_err(anyhow::Error::from)?;
+    }
+    scenario.runs = served.runs;
+    let report = RunReport::new(&scenario, &served.results, seconds);
+    outputs.deliver(&scenario.runs, &report.to_text().map_err(anyhow::Error::from)?)?;
+
+    let expected = Expected { says: args.says.clone(), finds: args.finds.clone() };
+    let broken: Vec<&str> = report.violations.iter().map(|found| found.rule.as_str()).collect();
+    let mut missed = expected.missed(&console, &broken);
+    let unexpected = broken.iter().filter(|rule| !args.finds.iter().any(|find| find == *rule));
+    missed.extend(unexpected.map(|rule| format!("{rule} is broken")));
+    let mut text = said(&console);
+    let _ = write!(text, "\n{}\n{}\n", report::text(&report), serve::ending(&served.end));
+    let _ = match own {
+        Some(own) => {
+            let times = seconds / own.max(f64::EPSILON);
+            if times > AT_MOST && !expected.is_trouble() {
+                missed.push(format!("{times:.2} times as long as with QEMU's own virtio-blk"));
+            }
+            writeln!(
+                text,
+                "Start to power-off: {seconds:.1} s with this card, {own:.1} s with QEMU's own virtio-blk: \
+                 {times:.2} times as long (at most {AT_MOST} wanted)."
+            )
+        }
+        None => writeln!(text, "Start to power-off: {seconds:.1} s with this card."),
+    };
+    missed.dedup();
+    for line in &missed {
+        let _ = writeln!(text, "missed: {line}");
+    }
+    super::say(out, &text)?;
+    Ok(if missed.is_empty() { HELD } else { VIOLATED })
+}
+
+/// Linux's own messages beside the guest's.
+fn said(console: &Console) -> String {
+    let mut text = String::from("What the guest did:\n");
+    for line in console.guest() {
+        let _ = writeln!(text, "  {line}");
+    }
+    text += "What Linux said:\n";
+    for line in console.linux() {
+        let _ = writeln!(text, "  {line}");
+    }
+    if console.guest().next().is_none() {
+        let _ = writeln!(text, "Its console ends with:\n{}", console.end(20));
+    }
+    text
+}
+
+/// Seconds that the guest needs with QEMU's own disk.
+fn with_own_disk(args: &GuestArgs, kit: &Kit, folder: &Path) -> Result<f64, Failure> {
+    let (image, console) = (folder.join("disk"), folder.join("own-console"));
+    let file = File::create(&image).map_err(anyhow::Error::from)?;
+    file.set_len(args.card.disk_size.0).map_err(anyhow::Error::from)?;
+    let stopwatch = Stopwatch::start();
+    let storage = Storage::Own(image);
+    let qemu = Qemu { kit, storage, console: &console, limit_s: args.limit };
+    let ended = qemu.start().and_then(super::super::guest::Running::wait);
+    let ended = ended.map_err(|error| start_failed(kit, &error))?;
+    let seconds = stopwatch.seconds();
+    let console = Console::read(&console).map_err(anyhow::Error::from)?;
+    let failed = console.failed();
+    match failed.first() {
+        None if ended => Ok(seconds),
+        why => Err(Failure::Internal(format!(
+            "the guest does not do its work with QEMU's own disk: {}\n{}",
+            why.map_or("it does not end", String::as_str),
+            console.end(20)
+        ))),
+    }
+}
+
+fn start_failed(kit: &Kit, error: &std::io::Error) -> Failure {
+    Failure::Input(format!("--kit {}: cannot be started: {error}", kit.folder.display()))
+}
+
+fn with_card(
+    args: &GuestArgs,
+    kit: &Kit,
+    config: &ServeConfig,
+    folder: &Path,
+) -> Result<(Console, serve::Served, f64), Failure> {
+    let path = folder.join("console");
+    let stopwatch = Stopwatch::start();
+    let mut running = None;
+    let mut ready = |socket: &Path| {
+        let storage = Storage::Card(socket.to_path_buf(), config.dma);
+        let qemu = Qemu { kit, storage, console: &path, limit_s: args.limit };
+        running = Some(qemu.start());
+        running.as_ref().is_some_and(Result::is_ok)
+    };
+    let served = serve::serve(config, &model, &mut ready);
+    let ended = match running {
+        Some(Ok(running)) => running.wait().map_err(anyhow::Error::from)?,
+        Some(Err(error)) => return Err(start_failed(kit, &error)),
+        None => false,
+    };
+    let served = served?;
+    let seconds = stopwatch.seconds();
+    let console = Console::read(&path).map_err(anyhow::Error::from)?;
+    if !ended {
+        let end = console.end(20);
+        return Err(Failure::Internal(format!("the guest was ended after its time:\n{end}")));
+    }
+    Ok((console, served, seconds))
+}
