@@ -14,6 +14,11 @@ use crate::tlp::{
 /// The time that a function has for a reset. PCIe 5.0 §6.6.2, "Function Level Reset (FLR)".
 const RESET_TIME: Span = Span::from_ms(100);
 
+/// The time within which a function must be ready after a reset. PCIe 5.0 §6.6.1.
+const READY_TIME: Span = Span::from_ms(1000);
+/// From a request that was put off to the next.
+const AGAIN: Span = Span::from_us(100);
+
 impl<T: Tap> LiveSlot<T> {
     /// Whether [`LiveSlot::begin`] takes another access: none is under way that is to be answered, and
     /// the posted ones before it are not too many.
@@ -66,16 +71,31 @@ impl<T: Tap> LiveSlot<T> {
             self.answer = answered.then_some(Answer::Failed);
             return;
         }
-        let tag = Tag((self.asked_count & 0xff) as u16);
-        self.asked_count += 1;
-        let tlp = tlp_of(tag, &access);
-        self.outbound.push_back(tlp);
-        self.schedule.at(self.now + self.config.root.outbound, Event::Outbound);
+        let tag = self.issue(&access);
         if !matches!(access, Access::Write { .. }) {
-            self.asked = Some(Asked { tag, access, answer: None });
+            self.asked = Some(Asked { tag, access, since: self.now, answer: None });
             let deadline = self.now + self.config.root.completion_timeout;
             self.schedule.set_alarm(self.timeout, Some(deadline));
         }
+    }
+
+    /// Sends a request on its way; its tag.
+    fn issue(&mut self, access: &Access) -> Tag {
+        let tag = Tag((self.asked_count & 0xff) as u16);
+        self.asked_count += 1;
+        self.outbound.push_back(tlp_of(tag, access));
+        self.schedule.at(self.now + self.config.root.outbound, Event::Outbound);
+        tag
+    }
+
+    /// The card was not ready for a configuration request: the root complex makes it again, as one without
+    /// Configuration RRS Software Visibility does. PCIe 5.0 §2.3.2, "Completion Handling Rules".
+    pub(super) fn ask_again(&mut self) {
+        let Some(mut asked) = self.asked.take() else { return };
+        asked.tag = self.issue(&asked.access);
+        self.asked = Some(asked);
+        let deadline = self.now + self.config.root.completion_timeout;
+        self.schedule.set_alarm(self.timeout, Some(deadline));
     }
 
     /// Begins an access and lets time pass until it is answered, or, if posted, accepted.
@@ -143,9 +163,15 @@ impl<T: Tap> LiveSlot<T> {
     /// The answer has reached the CPU.
     pub(super) fn answered(&mut self) {
         let has = |asked: &mut Asked| asked.answer.is_some();
-        let Some(Asked { access, answer: Some(completion), .. }) = self.asked.take_if(has) else {
+        let Some(Asked { tag, access, since, answer: Some(completion) }) = self.asked.take_if(has)
+        else {
             return;
         };
+        let put_off = completion.status == CompletionStatus::RequestRetry;
+        if put_off && self.now.since(since) < READY_TIME {
+            self.asked = Some(Asked { tag, access, since, answer: None });
+            return self.schedule.at(self.now + AGAIN, Event::Again);
+        }
         if completion.status != CompletionStatus::Success {
             self.answer = Some(Answer::Failed);
             return;

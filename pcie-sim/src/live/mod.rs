@@ -211,6 +211,7 @@ enum Event {
     Outbound,
     Answer,
     Timeout,
+    Again,
     ReadDue(u32),
 }
 
@@ -219,6 +220,8 @@ enum Event {
 struct Asked {
     tag: Tag,
     access: Access,
+    /// When it began.
+    since: Instant,
     answer: Option<Completion>,
 }
 
@@ -363,6 +366,7 @@ impl<T: Tap> LiveSlot<T> {
             }
             Event::Answer => self.answered(),
             Event::Timeout => self.give_up(),
+            Event::Again => self.ask_again(),
             Event::ReadDue(place) => self.read_due(place),
         }
     }

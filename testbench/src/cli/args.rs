@@ -303,7 +303,7 @@ pub struct GuestArgs {
     #[command(flatten)]
     pub card: CardArgs,
     /// Seconds after which a guest is ended
-    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub limit: u64,
     /// Do not boot with QEMU's own disk as well
     #[arg(long)]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::address::Bdf;
-use crate::endpoint::{Endpoint, Port, ResetKind};
+use crate::endpoint::{Endpoint, Port};
 use crate::spec::pci::{bar, cap_id, command, header, msix};
 use crate::time::Instant;
 use crate::tlp::{
@@ -36,12 +36,18 @@ pub(super) struct SmallCard {
     config: [u8; 256],
     memory: Vec<u8>,
     out: VecDeque<Tlp>,
+    /// Configuration requests that it still puts off after a reset.
+    not_ready: u32,
 }
 
 impl SmallCard {
     pub(super) fn new() -> Self {
-        let mut card =
-            Self { config: [0; 256], memory: vec![0; BAR_BYTES as usize], out: VecDeque::new() };
+        let mut card = Self {
+            config: [0; 256],
+            memory: vec![0; BAR_BYTES as usize],
+            out: VecDeque::new(),
+            not_ready: 0,
+        };
         card.reset();
         card
     }
@@ -76,6 +82,11 @@ impl SmallCard {
     }
 
     fn take(&mut self, tlp: Tlp) {
+        if self.not_ready > 0 && matches!(tlp, Tlp::ConfigRead(_) | Tlp::ConfigWrite(_)) {
+            self.not_ready -= 1;
+            let again = Completion::refusing(&tlp, CARD, CompletionStatus::RequestRetry);
+            return self.out.extend(again.map(Tlp::Completion));
+        }
         match tlp {
             Tlp::ConfigRead(read) => {
                 let dword = self.config_dword(usize::from(read.offset & !3));
@@ -182,8 +193,8 @@ impl Endpoint for SmallCard {
     }
 
     fn hot_reset(&mut self, _now: Instant) {
-        let _ = ResetKind::Hot;
         self.out.clear();
         self.reset();
+        self.not_ready = 5;
     }
 }
