@@ -8,8 +8,8 @@
 
 pub mod analyzer;
 pub mod bench;
-pub mod card;
 pub mod cancel;
+pub mod card;
 pub mod check;
 pub mod cli;
 pub mod compare;

@@ -10,6 +10,7 @@ use pcie_sim::time::Span;
 use rtl_model::{Deed, Malice};
 use waves::Cut;
 
+use crate::card::CardChoice;
 use crate::scenario::Overrides;
 use crate::scenario::config::{Device, RunConfig};
 use crate::scenario::file::ByteSize;
@@ -397,12 +398,22 @@ fn malice(text: &str) -> Result<Malice, String> {
 }
 
 impl CardArgs {
-    /// What they put in place of what the built-in scenario says.
+    /// The card that they name.
     ///
     /// # Errors
-    /// A card that this version does not have.
-    pub(super) fn overrides(&self) -> Result<Overrides, InputError> {
-        Ok(Overrides { set: self.set.clone(), ..Overrides::default() })
+    /// A card that there is not, or that cannot do wrong on purpose; what is wrong in its manifest.
+    pub(super) fn choice(&self) -> Result<CardChoice, InputError> {
+        let card = CardChoice::parse(&self.card)?;
+        if matches!(card, CardChoice::Rtl(_)) && !self.malice.is_empty() {
+            let why = "only the model does wrong on purpose; bugs of RTL are put into its source";
+            return Err(InputError::whole("--malice", why));
+        }
+        Ok(card)
+    }
+
+    /// What they put in place of what the built-in scenario says.
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides { set: self.set.clone(), ..Overrides::default() }
     }
 
     /// The files to be written, as `run` has them.

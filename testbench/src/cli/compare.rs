@@ -49,8 +49,7 @@ pub fn report(
         Ok(compare::compare(&run, &on(&CardChoice::Model)?, &on(&rtl)?))
     };
     let workers = Workers { count: args.jobs.unwrap_or_else(cores), cancel: cancel.clone() };
-    let runs =
-        map_all(&scenario.runs, workers, &RunConfig::name, &one, &mut |_| progress.done())?;
+    let runs = map_all(&scenario.runs, workers, &RunConfig::name, &one, &mut |_| progress.done())?;
 
     let report = CompareReport::new(&scenario, &named, runs);
     if let Some(json) = json {

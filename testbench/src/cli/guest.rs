@@ -9,7 +9,6 @@ use super::args::GuestArgs;
 use super::outputs::Outputs;
 use super::stopwatch::Stopwatch;
 use super::{Failure, HELD, Status, VIOLATED};
-use crate::bench::wiring::model;
 use crate::guest::{Console, Expected, Kit, Qemu, Storage};
 use crate::report::{self, RunReport};
 use crate::serve::{self, ServeConfig};
@@ -21,7 +20,7 @@ const AT_MOST: f64 = 3.0;
 pub(super) fn guest(args: &GuestArgs, out: &mut dyn Write) -> Result<Status, Failure> {
     let folder = tempfile::tempdir().map_err(anyhow::Error::from)?;
     let kit = Kit { folder: args.kit.clone() };
-    let mut scenario = serve::scenario(&args.card.overrides()?)?;
+    let mut scenario = serve::scenario(&args.card.choice()?, &args.card.overrides())?;
     let outputs = Outputs::prepare(&args.card.files(), &mut scenario.runs)?;
     let Some(run) = scenario.runs.first().cloned() else {
         return Err(Failure::Internal("the serve scenario has no run".to_owned()));
@@ -127,7 +126,7 @@ fn with_card(
         running = Some(qemu.start());
         running.as_ref().is_some_and(Result::is_ok)
     };
-    let served = serve::serve(config, &model, &mut ready);
+    let served = serve::serve(config, &|run, card| run.under_test.plug(run, card), &mut ready);
     let ended = match running {
         Some(Ok(running)) => running.wait().map_err(anyhow::Error::from)?,
         Some(Err(error)) => return Err(start_failed(kit, &error)),

@@ -6,13 +6,12 @@ use std::path::Path;
 use super::args::ServeArgs;
 use super::outputs::Outputs;
 use super::{Failure, HELD, Status, VIOLATED};
-use crate::bench::wiring::model;
 use crate::report::{self, RunReport};
 use crate::serve;
 
 /// Offers the card to one client, and tells what it did when it has gone.
 pub(super) fn serve(args: &ServeArgs, out: &mut dyn Write) -> Result<Status, Failure> {
-    let mut scenario = serve::scenario(&args.card.overrides()?)?;
+    let mut scenario = serve::scenario(&args.card.choice()?, &args.card.overrides())?;
     let outputs = Outputs::prepare(&args.card.files(), &mut scenario.runs)?;
     let Some(run) = scenario.runs.first().cloned() else {
         return Err(Failure::Internal("the serve scenario has no run".to_owned()));
@@ -23,7 +22,7 @@ pub(super) fn serve(args: &ServeArgs, out: &mut dyn Write) -> Result<Status, Fai
         let _ = super::say(out, &format!("waiting for a client at {}\n", path.display()));
         true
     };
-    let served = serve::serve(&config, &model, &mut ready)?;
+    let served = serve::serve(&config, &|run, card| run.under_test.plug(run, card), &mut ready)?;
     scenario.runs = served.runs;
     let report = RunReport::new(&scenario, &served.results, 0.0);
     outputs.deliver(&scenario.runs, &report.to_text().map_err(anyhow::Error::from)?)?;

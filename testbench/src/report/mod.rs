@@ -45,7 +45,10 @@ pub fn text(report: &RunReport) -> String {
         out.push_str(&format!("{line}\n"));
     }
     if report.left_out > 0 {
-        out.push_str(&format!("{} runs left out: the card is not made for them.\n", report.left_out));
+        out.push_str(&format!(
+            "{} runs left out: the card is not made for them.\n",
+            report.left_out
+        ));
     }
     out.push_str(&format!("\n{}\n", assumptions(report)));
     for violation in report.violations.iter().take(VIOLATIONS_SHOWN) {

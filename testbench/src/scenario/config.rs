@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use waves::{Cut, FileKind, WaveError};
 
-use crate::card::CardChoice;
 use crate::cancel::Cancel;
+use crate::card::CardChoice;
 use crate::platform::{Platform, Setup};
 use crate::preset::Timing;
 

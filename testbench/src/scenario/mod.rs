@@ -26,8 +26,8 @@ use self::config::{
 pub use self::file::{ByteSize, Threshold};
 use self::file::{File, SyntheticCommands, SyntheticPackets};
 use self::source::{InputError, Source};
-use crate::card::CardChoice;
 use crate::cancel::Cancel;
+use crate::card::CardChoice;
 use crate::platform::{self, Platform, Setup};
 use crate::preset::Timing;
 

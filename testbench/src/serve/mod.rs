@@ -25,6 +25,7 @@ use rtl_model::{Backing, BlkConfig, DeviceConfig, Malice, NetConfig};
 use self::sessions::{Session, Sessions};
 use crate::bench::watch::Watch;
 use crate::bench::wiring::{MakeCard, card_config};
+use crate::card::CardChoice;
 use crate::platform;
 use crate::report::{RunError, RunResult, Violation};
 use crate::scenario::config::{Device, Layout, RunConfig};
@@ -79,9 +80,11 @@ pub struct Served {
 ///
 /// # Errors
 /// A key that there is not, or a value that it cannot have.
-pub fn scenario(overrides: &Overrides) -> Result<Scenario, InputError> {
+pub fn scenario(card: &CardChoice, overrides: &Overrides) -> Result<Scenario, InputError> {
     let source = Source::built_in("serve scenario", SCENARIO);
     let mut scenario = Scenario::from_source(&source, overrides)?;
+    card.adapt(&mut scenario.runs)?;
+    scenario.runs.iter_mut().for_each(|run| run.under_test = card.clone());
     if let Ok(guest) = platform::find(PLATFORM) {
         scenario.platforms = vec![guest];
         scenario.runs.iter_mut().for_each(|run| run.platform = guest);
@@ -102,7 +105,7 @@ pub fn serve(
 ) -> Result<Served, RunError> {
     let mut card = card_config(&config.run, device(config)?);
     card.malice.extend(&config.malice);
-    let card = make(&config.run, card)?;
+    let (card, at_pins) = make(&config.run, card)?.apart();
     let watch = Watch::writing(&config.run).map_err(RunError::internal)?;
     let live = LiveConfig {
         link: config.run.slot.link,
@@ -121,7 +124,9 @@ pub fn serve(
     let (mut slot, end) = server.serve();
     let now = slot.now();
     slot.tap.watch.finish(now).map_err(RunError::internal)?;
-    let findings = findings(&slot);
+    let mut findings = findings(&slot);
+    findings.extend(at_pins.violations());
+    findings.sort_by_key(|violation| violation.time);
     let sessions = slot.tap.into_sessions(now);
     Ok(report(config, &sessions, findings, end))
 }
@@ -142,7 +147,7 @@ fn device(config: &ServeConfig) -> Result<DeviceConfig, RunError> {
     Ok(DeviceConfig::Blk(BlkConfig { backing, ..BlkConfig::default() }))
 }
 
-/// What the checker, the slot and the guest's memory have to say, in the order of time.
+/// What the checker, the slot and the guest's memory have to say.
 fn findings(slot: &LiveSlot<Sessions>) -> Vec<Violation> {
     let judged = slot.tap.watch.analyzer.violations().iter().map(|found| Violation {
         rule: found.rule.to_owned(),
@@ -151,7 +156,6 @@ fn findings(slot: &LiveSlot<Sessions>) -> Vec<Violation> {
     });
     let mut all: Vec<Violation> = judged.collect();
     all.extend(slot.findings().iter().take(TOLD).map(told));
-    all.sort_by_key(|violation| violation.time);
     all
 }
 

@@ -20,9 +20,9 @@ mod input;
 mod long;
 mod needs_reset;
 mod payload;
-mod pins;
 #[path = "../../../waves/tests/perfetto/reader.rs"]
 mod perfetto_reader;
+mod pins;
 mod report;
 mod resets;
 mod trace;

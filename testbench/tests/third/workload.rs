@@ -1,11 +1,11 @@
 //! What `virtio-drivers` is put to: its own blocking calls, and the workload of the table, a queue's depth
 //! of requests at a time.
 
-use pcie_sim::endpoint::Endpoint;
 use pcie_sim::host::Bus;
 use pcie_sim::time::Span;
 use rtl_model::{Backing, BlkConfig, CardConfig, DeviceConfig, NetConfig};
 use testbench::bench::wiring::model;
+use testbench::card::Plugged;
 use testbench::report::{RunError, RunFigures, RunResult};
 use testbench::scenario::config::RunConfig;
 use testbench::scenario::source::Source;
@@ -17,7 +17,7 @@ use super::hal::{StageHal, set_up, take_down, with};
 use super::transport::StageTransport;
 
 /// Makes the card under test.
-pub(crate) type MakeCard = fn(&RunConfig, CardConfig) -> Result<Box<dyn Endpoint>, RunError>;
+pub(crate) type MakeCard = fn(&RunConfig, CardConfig) -> Result<Plugged, RunError>;
 
 /// Requests of the workload, how many at a time, and the bytes of each.
 pub(crate) const REQUESTS: usize = 96;
