@@ -107,7 +107,8 @@ fn bad_input_is_refused_with_one_line_and_status_2() {
 fn a_bad_option_is_refused_with_one_line_and_status_2() {
     refused(&["--platform", "sun4"], "unknown platform `sun4`; there are: x86-noiommu, x86-os-off");
     refused(&["run", "nowhere.toml"], "nowhere.toml: cannot be read");
-    refused(&["run", "--card", "rtl:card.toml"], "not available in this version");
+    refused(&["run", "--card", "rtl:card.toml"], "card.toml: cannot be read");
+    refused(&["run", "--card", "silicon"], "there are: model, rtl:MANIFEST");
     refused(&["run", "--card", "wood"], "unknown card `wood`");
     refused(
         &["run", "--waves", "x.png"],
@@ -377,7 +378,7 @@ fn lspci_prints_four_kibibytes_of_port_and_card() {
 fn lspci_refuses_what_has_no_configuration_space() {
     for (arguments, why) in [
         (["lspci", "--platform", "mmio-platform"], "mmio-platform"),
-        (["lspci", "--card", "rtl:x.toml"], "--card: RTL cards are not available"),
+        (["lspci", "--card", "rtl:x.toml"], "x.toml: cannot be read"),
         (["lspci", "--platform", "nonsense"], "nonsense"),
     ] {
         let done = vtb(&arguments, &MADE_UP);

@@ -42,7 +42,7 @@ pub struct RunReport {
     /// What was taken to last how long.
     pub timing: TimingUsed,
     /// Runs of the scenario that the card is not made for, and that were left out.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub left_out: usize,
     /// Platforms that are not run here, in a report on all of them.
     #[serde(default)]
@@ -288,11 +288,6 @@ impl TimingUsed {
     fn of(timing: &Timing) -> Self {
         Self { preset: timing.preset.clone(), values: timing.quantities.clone() }
     }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 /// A share, to six decimals so that a report stays readable; 0 of nothing.

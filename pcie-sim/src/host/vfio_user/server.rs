@@ -399,7 +399,7 @@ impl<T: Tap> Server<T> {
     fn gather(&mut self, address: u64, data: &[u8]) -> Result<(), Gone> {
         if let Some((start, gathered)) = &mut self.gathered
             && *start + gathered.len() as u64 == address
-            && address % PAGE_BYTES != 0
+            && !address.is_multiple_of(PAGE_BYTES)
         {
             gathered.extend(data);
             return Ok(());
