@@ -59,7 +59,8 @@ impl<T: Tap> LiveSlot<T> {
             false => 0,
         };
         let address = (high | low) & !(facts.len_bytes - 1);
-        let placed = address != 0 && self.command & command::MEMORY_SPACE != 0;
+        let placed =
+            address != 0 && self.lost_bars == 0 && self.command & command::MEMORY_SPACE != 0;
         placed.then_some(address)
     }
 
@@ -226,9 +227,19 @@ impl<T: Tap> LiveSlot<T> {
         }
     }
 
-    /// What a reset puts back.
+    /// A write that gives the card back a BAR that it had before a reset. The client emulates these
+    /// registers: its guest reads there what it wrote, and sees no reason to write it again.
+    pub fn next_restore(&mut self) -> Option<Access> {
+        let index = (self.lost_bars != 0).then(|| self.lost_bars.trailing_zeros() as u16)?;
+        self.lost_bars &= self.lost_bars - 1;
+        let data = Payload::from_slice(&self.bars.get(usize::from(index))?.to_le_bytes());
+        Some(Access::ConfigWrite { offset: header::BAR0 + 4 * index, data })
+    }
+
+    /// What a reset takes from the card.
     fn forget_registers(&mut self) {
-        self.bars = [0; 6];
+        let placed = (0..6).filter(|&index| self.bars[index] != 0);
+        self.lost_bars = placed.fold(0, |lost, index| lost | 1 << index);
         self.command = 0;
         self.max_payload_bytes = 128;
         self.resets += 1;

@@ -83,6 +83,8 @@ fn probe_bars<T: Tap>(slot: &mut LiveSlot<T>, facts: &mut Facts) {
     while index < 6 {
         let low = slot.size_of(index);
         let is_64_bit = low & bar::IO == 0 && low & bar::MEMORY_64 != 0 && index < 5;
+        // Of a function that is not there every register is all ones.
+        let low = if low == u32::MAX { 0 } else { low };
         let high = if is_64_bit { slot.size_of(index + 1) } else { u32::MAX };
         let mask = u64::from(high) << 32 | u64::from(low & !bar::FLAGS);
         let len_bytes = (!mask).wrapping_add(1);
@@ -108,6 +110,6 @@ impl<T: Tap> LiveSlot<T> {
         let mask = self.config_dword(offset);
         let zero = Payload::from_slice(&[0; 4]);
         self.ask(Access::ConfigWrite { offset, data: zero });
-        if mask == u32::MAX { 0 } else { mask }
+        mask
     }
 }

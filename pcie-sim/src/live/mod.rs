@@ -246,6 +246,8 @@ pub struct LiveSlot<T: Tap> {
     asked_count: u64,
     facts: Facts,
     bars: [u32; 6],
+    /// Those of them that a reset has taken from the card, a bit each.
+    lost_bars: u8,
     command: u16,
     max_payload_bytes: u16,
     resets: u64,
@@ -283,6 +285,7 @@ impl<T: Tap> LiveSlot<T> {
             asked_count: 0,
             facts: Facts::default(),
             bars: [0; 6],
+            lost_bars: 0,
             command: 0,
             max_payload_bytes: 128,
             resets: 0,

@@ -88,6 +88,8 @@ pub struct Server<T: Tap> {
     has_version: bool,
     waiting: VecDeque<(Message, Vec<OwnedFd>)>,
     serving: Option<Serving>,
+    /// What is under way is of our own accord, and its answer nobody's.
+    own_access: bool,
     with_client: BTreeMap<u16, WithClient>,
     next_id: u16,
     posted: VecDeque<Posted>,
@@ -114,6 +116,7 @@ impl<T: Tap> Server<T> {
             has_version: false,
             waiting: VecDeque::new(),
             serving: None,
+            own_access: false,
             with_client: BTreeMap::new(),
             next_id: 0,
             posted: VecDeque::new(),
@@ -174,7 +177,7 @@ impl<T: Tap> Server<T> {
     }
 
     fn can_attend(&self) -> bool {
-        let has_more = self.serving.is_some() || !self.waiting.is_empty();
+        let has_more = self.serving.is_some() || !self.waiting.is_empty() || self.own_access;
         self.slot.accepts() && has_more || self.has_other()
     }
 
@@ -218,6 +221,7 @@ impl<T: Tap> Server<T> {
     fn attend(&mut self) -> Result<(), Gone> {
         loop {
             if let Some(answer) = self.slot.take_answer()
+                && !std::mem::take(&mut self.own_access)
                 && let Some(serving) = &mut self.serving
             {
                 let data = match &answer {
@@ -231,6 +235,11 @@ impl<T: Tap> Server<T> {
                     Some((message, fds)) => self.begin(message, fds)?,
                     None => return Ok(()),
                 }
+                continue;
+            }
+            if let Some(access) = self.slot.next_restore() {
+                self.own_access = true;
+                self.slot.begin(access);
                 continue;
             }
             if self.write_table() {

@@ -56,6 +56,7 @@ impl SmallCard {
         self.config = [0; 256];
         self.memory.fill(0);
         self.config[..4].copy_from_slice(&ID.to_le_bytes());
+        self.config[usize::from(header::BAR0) + 8] = bar::MEMORY_64 as u8;
         self.config[usize::from(header::CAPABILITIES)] = 0x40;
         self.config[0x40] = cap_id::MSIX;
         self.config[0x40 + usize::from(msix::CONTROL)] = 1;
@@ -98,6 +99,9 @@ impl SmallCard {
                         0x04 => 0x06,
                         0x11 => !(BAR_BYTES as u16 - 1).to_le_bytes()[1],
                         0x12 | 0x13 => 0xff,
+                        // BAR2, of 64 bits and 1 MiB, with nothing behind it.
+                        0x1a => 0xf0,
+                        0x1b..0x20 => 0xff,
                         _ => 0,
                     };
                     self.config[at] = self.config[at] & !mask | byte & mask;
