@@ -14,7 +14,7 @@
 //! | their `credits` | `posted_header` `posted_data` `non_posted_header` … `completion_data` |
 //! | `queue<N>` | `avail_idx` `used_idx` `state` |
 //! | `interrupt` | `bus_master`, `vector<N>`: how many were sent |
-//! | `card` | pins and strobes under the names of the reference RTL ([`card`]) |
+//! | `card` | pins and strobes under the names of the reference RTL |
 //!
 //! A wave file is a stream in order of time, and reports come a little out of order: the end of a TLP
 //! is known when it begins, what the card made of it is known before it arrives. So each change waits

@@ -101,7 +101,7 @@ mod tests {
             status.is_err() || status.unwrap().contains("State:\tZ")
         };
         assert!((0..200).any(|_| {
-            std::thread::sleep(Duration::from_millis(50));
+            let _ = shell("sleep 0.05").status();
             ended()
         }));
     }

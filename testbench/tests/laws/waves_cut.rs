@@ -10,7 +10,7 @@ use crate::waves::{Waves, number, read};
 /// The card's clock in the standard scenario: 250 MHz.
 const CYCLE_PS: u64 = 4_000;
 
-/// The ring is never empty for more than 10^6 cycles of the card.
+/// The driver keeps 64 packets under way, for more than 10^6 cycles of the card.
 const SATURATED: &str = "name = \"saturated\"\nplatforms = [\"x86-vtd\"]\n\
     [matrix]\ndevices = [\"net\"]\nrings = [\"host\"]\nlayouts = [\"direct\"]\nevent_idx = [true]\n\
     [driver]\nqueue_depth = 64\nkick_batch = 8\n\
