@@ -20,7 +20,7 @@ struct Port {
 
 /// The ports of a module.
 ///
-/// Outputs are read from the simulator at once. Inputs are written by [`VpiPins::put`], all together.
+/// Outputs are read from the simulator at once. Inputs are written by `put`, all together.
 pub struct VpiPins {
     vpi: Rc<Vpi>,
     module: String,
