@@ -62,11 +62,12 @@ fn streams(all: &[Transaction]) -> BTreeMap<Stream, Vec<usize>> {
             continue;
         }
         let stream = streams.entry(transaction.stream).or_default();
-        // The CPU may have to ask again until it gets the answer that it waits for.
-        let again = stream.last().is_some_and(|&last| same(&all[last], transaction));
-        if !(again && transaction.stream == Stream::Control && is_read(transaction)) {
-            stream.push(index);
+        // The CPU may have to ask again until it gets the answer that it waits for: the last one counts.
+        let again = stream.last().is_some_and(|&last| asks_the_same(&all[last], transaction));
+        if again && transaction.stream == Stream::Control {
+            stream.pop();
         }
+        stream.push(index);
     }
     streams
 }
@@ -139,8 +140,10 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-fn same(left: &Transaction, right: &Transaction) -> bool {
-    unlike(left, right).is_none()
+fn asks_the_same(left: &Transaction, right: &Transaction) -> bool {
+    is_read(left)
+        && (left.act, left.role, left.address, left.len_bytes)
+            == (right.act, right.role, right.address, right.len_bytes)
 }
 
 /// In what two transactions differ. Addresses count where they are registers.
