@@ -105,6 +105,9 @@ pub struct RunOptions {
     /// the one that --only names
     #[arg(long, value_name = "FILE")]
     pub waves: Option<PathBuf>,
+    /// Write what Verilator sees inside of RTL (.fst) of one run, as --waves does
+    #[arg(long, value_name = "FILE")]
+    pub rtl_waves: Option<PathBuf>,
     /// Only what lies between two simulated times is in the waves, as in `10us..20us` or `1ms..`
     #[arg(long, value_name = "START..END", requires = "waves", value_parser = window)]
     pub waves_window: Option<Window>,

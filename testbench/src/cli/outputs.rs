@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::args::RunOptions;
+use crate::card::CardChoice;
 use crate::scenario::config::{RunConfig, WaveFile};
 use crate::scenario::source::InputError;
 
@@ -78,6 +79,7 @@ pub(super) struct Outputs {
     json: Option<Output>,
     trace: Option<Output>,
     waves: Option<Output>,
+    rtl_waves: Option<Output>,
 }
 
 impl Outputs {
@@ -92,10 +94,15 @@ impl Outputs {
         if let Some(path) = options.waves.as_deref() {
             wave_file(path)?;
         }
+        let has_pins = runs.iter().all(|run| matches!(run.under_test, CardChoice::Rtl(_)));
+        if options.rtl_waves.is_some() && !has_pins {
+            return Err(InputError::whole("--rtl-waves", "the card is the model, not RTL"));
+        }
         let outputs = Self {
             json: output("--json", &options.json)?,
             trace: output("--trace", &options.trace)?,
             waves: output("--waves", &options.waves)?,
+            rtl_waves: output("--rtl-waves", &options.rtl_waves)?,
         };
         if let Some(trace) = &outputs.trace {
             for (number, run) in runs.iter_mut().enumerate() {
@@ -104,6 +111,9 @@ impl Outputs {
         }
         if let (Some(waves), Some(run)) = (&outputs.waves, runs.first_mut()) {
             run.waves = Some(WaveFile { cut: options.wave_cut(), ..wave_file(&waves.path())? });
+        }
+        if let (Some(waves), Some(run)) = (&outputs.rtl_waves, runs.first_mut()) {
+            run.rtl_waves = Some(waves.path());
         }
         Ok(outputs)
     }
@@ -116,7 +126,8 @@ impl Outputs {
         if let Some(output) = &self.trace {
             join_traces(output, runs)?;
         }
-        [self.waves, self.trace, self.json].into_iter().flatten().try_for_each(Output::deliver)
+        let all = [self.waves, self.rtl_waves, self.trace, self.json];
+        all.into_iter().flatten().try_for_each(Output::deliver)
     }
 }
 
