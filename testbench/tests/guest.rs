@@ -39,7 +39,7 @@ fn holds(options: &[&str]) {
     assert_eq!(output.status.code(), Some(0), "{text}");
 }
 
-/// Through Linux's virtio-blk, VT-d and DMA by messages; at most three times as long as with QEMU's disk.
+/// Through Linux's virtio-blk, VT-d and DMA by messages.
 #[test]
 fn linux_makes_a_file_system_on_the_card_and_every_byte_comes_back() {
     holds(&[]);

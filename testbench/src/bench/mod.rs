@@ -23,6 +23,7 @@ pub mod watch;
 pub mod wiring;
 pub mod witness;
 
+use crate::card::under_test;
 use crate::report::{RunError, RunResult};
 use crate::scenario::config::{RunConfig, Workload};
 
@@ -43,7 +44,7 @@ pub fn inspect(workload: &Workload) -> Result<(), RunError> {
 /// [`RunError::Input`] when the capture, log or image cannot be used; [`RunError::Internal`] when the
 /// bench itself is at fault. What a card does wrong is a violation in the result, not an error.
 pub fn run(config: &RunConfig) -> Result<RunResult, RunError> {
-    run_with(config, &|run, card| run.under_test.plug(run, card))
+    run_with(config, &under_test)
 }
 
 /// Runs one configuration with a card from `make`.

@@ -85,6 +85,14 @@ impl fmt::Display for CardChoice {
     }
 }
 
+/// Makes the card that a run names.
+///
+/// # Errors
+/// As [`CardChoice::plug`].
+pub fn under_test(run: &RunConfig, config: rtl_model::CardConfig) -> Result<Plugged, RunError> {
+    run.under_test.plug(run, config)
+}
+
 /// RTL in the slot, in the machine's hand and in the bench's.
 type PinsInSlot = Rc<RefCell<PinCard<VerilatedModel>>>;
 

@@ -6,7 +6,7 @@ use super::args::CompareArgs;
 use super::outputs::Output;
 use super::run::{Bar, cores, inspect};
 use super::{Bench, HELD, Status, VIOLATED};
-use crate::card::CardChoice;
+use crate::card::{self, CardChoice};
 use crate::compare::{self, CompareReport};
 use crate::parallel::{Workers, map_all};
 use crate::scenario::Scenario;
@@ -44,9 +44,11 @@ pub fn report(
     let Control { cancel, progress } = control;
     progress.begin(scenario.runs.len());
     let one = |run: &RunConfig| {
-        let run = RunConfig { cancel: cancel.clone(), ..run.clone() };
-        let on = |card: &CardChoice| compare::record(&run, &|run, config| card.plug(run, config));
-        Ok(compare::compare(&run, &on(&CardChoice::Model)?, &on(&rtl)?))
+        let on = |card: &CardChoice| {
+            let (cancel, under_test) = (cancel.clone(), card.clone());
+            compare::record(&RunConfig { cancel, under_test, ..run.clone() }, &card::under_test)
+        };
+        Ok(compare::compare(run, &on(&CardChoice::Model)?, &on(&rtl)?))
     };
     let workers = Workers { count: args.jobs.unwrap_or_else(cores), cancel: cancel.clone() };
     let runs = map_all(&scenario.runs, workers, &RunConfig::name, &one, &mut |_| progress.done())?;

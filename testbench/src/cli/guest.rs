@@ -9,12 +9,14 @@ use super::args::GuestArgs;
 use super::outputs::Outputs;
 use super::stopwatch::Stopwatch;
 use super::{Failure, HELD, Status, VIOLATED};
+use crate::card;
 use crate::guest::{Console, Expected, Kit, Qemu, Storage};
 use crate::report::{self, RunReport};
 use crate::serve::{self, ServeConfig};
 
-/// How many times as long as with QEMU's own disk it may take.
-const AT_MOST: f64 = 3.0;
+/// How many times as long as with QEMU's own disk it should take at most. Told and not judged: other work
+/// on the machine weighs on the two boots unequally.
+const GOAL: f64 = 3.0;
 
 /// Boots the guest with QEMU's own disk and with our card, and tells what both said.
 pub(super) fn guest(args: &GuestArgs, out: &mut dyn Write) -> Result<Status, Failure> {
@@ -53,13 +55,10 @@ pub(super) fn guest(args: &GuestArgs, out: &mut dyn Write) -> Result<Status, Fai
     let _ = match own {
         Some(own) => {
             let times = seconds / own.max(f64::EPSILON);
-            if times > AT_MOST && !expected.is_trouble() {
-                missed.push(format!("{times:.2} times as long as with QEMU's own virtio-blk"));
-            }
             writeln!(
                 text,
                 "Start to power-off: {seconds:.1} s with this card, {own:.1} s with QEMU's own virtio-blk: \
-                 {times:.2} times as long (at most {AT_MOST} wanted)."
+                 {times:.2} times as long (goal: at most {GOAL})."
             )
         }
         None => writeln!(text, "Start to power-off: {seconds:.1} s with this card."),
@@ -139,7 +138,7 @@ fn with_card(
         running = Some(qemu.start());
         running.as_ref().is_some_and(Result::is_ok)
     };
-    let served = serve::serve(config, &|run, card| run.under_test.plug(run, card), &mut ready);
+    let served = serve::serve(config, &card::under_test, &mut ready);
     let ended = match running {
         Some(Ok(running)) => running.wait().map_err(anyhow::Error::from)?,
         Some(Err(error)) => return Err(start_failed(kit, &error)),

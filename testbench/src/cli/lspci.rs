@@ -10,7 +10,7 @@ use super::args::LspciArgs;
 use super::{HELD, Status};
 use crate::bench::watch::Watch;
 use crate::bench::wiring::Bench;
-use crate::card::CardChoice;
+use crate::card::{CardChoice, under_test};
 use crate::lspci::dump;
 use crate::platform::setup::Slot;
 use crate::scenario::Scenario;
@@ -38,8 +38,7 @@ pub fn report(args: &LspciArgs) -> Result<String, Failure> {
         Device::Blk => DeviceConfig::Blk(BlkConfig::default()),
         Device::Net => DeviceConfig::Net(NetConfig::default()),
     };
-    let mut bench =
-        Bench::new(&config, device, Watch::new(), &|run, card| run.under_test.plug(run, card))?;
+    let mut bench = Bench::new(&config, device, Watch::new(), &under_test)?;
     let card = bench.card;
     let port = dump(&mut bench.machine, Function::new(ROOT_PORT), "root port");
     let card = dump(&mut bench.machine, Function::new(card), "virtio card");

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::args::ServeArgs;
 use super::outputs::Outputs;
 use super::{Failure, HELD, Status, VIOLATED};
+use crate::card;
 use crate::report::{self, RunReport};
 use crate::serve;
 
@@ -22,7 +23,7 @@ pub(super) fn serve(args: &ServeArgs, out: &mut dyn Write) -> Result<Status, Fai
         let _ = super::say(out, &format!("waiting for a client at {}\n", path.display()));
         true
     };
-    let served = serve::serve(&config, &|run, card| run.under_test.plug(run, card), &mut ready)?;
+    let served = serve::serve(&config, &card::under_test, &mut ready)?;
     scenario.runs = served.runs;
     let report = RunReport::new(&scenario, &served.results, 0.0);
     outputs.deliver(&scenario.runs, &report.to_text().map_err(anyhow::Error::from)?)?;

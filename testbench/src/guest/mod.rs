@@ -28,7 +28,7 @@ pub struct Expected {
 impl Expected {
     /// Something is made to go wrong: then the guest's work need not succeed.
     #[must_use]
-    pub fn is_trouble(&self) -> bool {
+    fn is_trouble(&self) -> bool {
         !self.finds.is_empty() || !self.says.is_empty()
     }
 
