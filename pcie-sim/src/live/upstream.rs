@@ -2,7 +2,7 @@
 
 use super::{Event, LiveFinding, LiveSlot, ROOT_COMPLEX, ReadId, Request};
 use crate::endpoint::Tap;
-use crate::root::inbound::INTERRUPT_RANGE;
+use crate::root::inbound::{self, INTERRUPT_RANGE};
 use crate::spec::aer::Signal;
 use crate::tlp::{
     AddressType, Completion, CompletionStatus, Extended, MemRead, MemWrite, Payload, Tlp,
@@ -188,7 +188,9 @@ impl<T: Tap> LiveSlot<T> {
         };
         let (mut address, mut left) = (request.address, &bytes[..]);
         while !left.is_empty() {
-            let (part, rest) = left.split_at(self.part_bytes(address, left.len()));
+            let (largest, rcb) = (self.max_payload_bytes, self.config.rcb_bytes);
+            let len = inbound::cut(address, left.len() as u16, largest, rcb);
+            let (part, rest) = left.split_at(usize::from(len));
             let completion = Completion {
                 completer: ROOT_COMPLEX,
                 requester: request.requester,
@@ -203,15 +205,5 @@ impl<T: Tap> LiveSlot<T> {
             address += part.len() as u64;
             left = rest;
         }
-    }
-
-    fn part_bytes(&self, address: u64, left: usize) -> usize {
-        let largest = usize::from(self.max_payload_bytes);
-        if left <= largest {
-            return left;
-        }
-        let rcb = u64::from(self.config.rcb_bytes);
-        let end = (address + largest as u64) / rcb * rcb;
-        (end - address) as usize
     }
 }

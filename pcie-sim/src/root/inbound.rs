@@ -434,19 +434,12 @@ impl RootComplex {
         Effect::Completions(all)
     }
 
-    /// As much as one completion may carry: all that is left, or up to the last read completion
-    /// boundary within Max_Payload_Size. PCIe 5.0 §2.3.1.1, "Data Return for Read Requests".
+    /// As [`cut`]; nothing is asked of the port for what fits into any completion.
     fn completion_bytes(&self, address: PhysAddr, left_bytes: u16) -> u16 {
         if left_bytes <= SMALLEST_MAX_PAYLOAD {
             return left_bytes;
         }
-        let largest = self.port.max_payload_bytes();
-        if left_bytes <= largest {
-            return left_bytes;
-        }
-        let rcb = u64::from(self.rcb_bytes);
-        let end = (address.get() + u64::from(largest)) / rcb * rcb;
-        (end - address.get()) as u16
+        cut(address.get(), left_bytes, self.port.max_payload_bytes(), self.rcb_bytes)
     }
 
     fn advance_iommu(&mut self, now: Instant, schedule: &mut Schedule<impl From<RootEvent>>) {
@@ -492,4 +485,15 @@ impl TableMemory for Noted<'_> {
 fn register_offset(iommu: &dyn Iommu, address: PhysAddr) -> Option<u64> {
     let (start, len_bytes) = iommu.registers();
     address.offset_from(start).filter(|offset| *offset < len_bytes)
+}
+
+/// As much as one completion may carry: all that is left, or up to the last read completion boundary
+/// within Max_Payload_Size. PCIe 5.0 §2.3.1.1, "Data Return for Read Requests".
+pub(crate) fn cut(address: u64, left_bytes: u16, largest_bytes: u16, rcb_bytes: u16) -> u16 {
+    if left_bytes <= largest_bytes {
+        return left_bytes;
+    }
+    let rcb = u64::from(rcb_bytes);
+    let end = (address + u64::from(largest_bytes)) / rcb * rcb;
+    (end - address) as u16
 }
