@@ -158,31 +158,19 @@ impl Tally {
         let Some(window) = self.ended else {
             return Err(RunError::internal("the traffic was never ended"));
         };
-        let (counts, latency) = (window.counts, self.latency.figures());
+        let counts = window.counts;
         let completed = self.latency.count();
         self.facts.dma_time = window.after.dma.cpu_time - self.before.dma.cpu_time;
         Ok(RunResult {
             payload_bytes: self.payload_bytes,
-            latency: crate::report::Latency {
-                min_ns: latency.min,
-                p50_ns: latency.p50,
-                p90_ns: latency.p90,
-                p99_ns: latency.p99,
-                p999_ns: latency.p999,
-                max_ns: latency.max,
-                mean_ns: latency.mean,
-            },
+            latency: self.latency.figures().into(),
             completed,
             sim_time: now.since(Instant::ZERO),
             iotlb: IotlbCounts {
                 hits: window.iotlb.hits - self.iotlb.hits,
                 misses: window.iotlb.misses - self.iotlb.misses,
             },
-            dma_api: DmaApiCounts {
-                maps: window.after.dma.maps - self.before.dma.maps,
-                unmaps: window.after.dma.unmaps - self.before.dma.unmaps,
-                bounced_bytes: window.after.dma.bounced_bytes - self.before.dma.bounced_bytes,
-            },
+            dma_api: DmaApiCounts::between(&self.before, &window.after),
             violations: self.violations,
             facts: self.facts,
             told: told.map(Box::new),

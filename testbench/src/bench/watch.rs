@@ -281,7 +281,7 @@ impl Default for Watch {
 impl Tap for Watch {
     fn tlp(&mut self, sighting: &Sighting<'_>) {
         self.analyzer.tlp(sighting);
-        if self.analyzer.observer().requests.is_some() {
+        if self.analyzer.observer().log.is_some() {
             self.note_place(sighting);
         }
         if matches!(self.analyzer.observer().waves, Some(Waves::Signals(_))) {

@@ -36,8 +36,8 @@ enum Event {
     Suppression,
 }
 
-/// The stages, each with what it may begin with.
-const STAGES: [(&str, &[Event]); 9] = [
+/// The stages between DMAs, each with what it may begin with.
+const STAGES: [(&str, &[Event]); 8] = [
     ("doorbell_to_index", &[Event::Doorbell]),
     ("index_to_entry", &[Event::Index]),
     ("to_descriptor", &[Event::Doorbell, Event::Entry, Event::Descriptor]),
@@ -46,7 +46,6 @@ const STAGES: [(&str, &[Event]); 9] = [
     ("element_to_index", &[Event::Element]),
     ("index_to_suppression", &[Event::UsedIndex]),
     ("to_interrupt", &[Event::UsedIndex, Event::Suppression]),
-    ("answer", &[]),
 ];
 
 /// How long each stage took, each time.

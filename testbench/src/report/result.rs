@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use host_driver::Counters;
 use pcie_sim::iommu::IotlbCounts;
 use pcie_sim::time::{Instant, Span};
 
 use crate::bench::faults::Told;
 use crate::bench::record::Record;
 use crate::bench::watch::Recording;
-use crate::measure::Counts;
+use crate::measure::{self, Counts};
 
 /// The time from a request's notification to the driver's knowing that it is done, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -29,6 +30,20 @@ pub struct Latency {
     pub mean_ns: f64,
 }
 
+impl From<measure::LatencyNs> for Latency {
+    fn from(figures: measure::LatencyNs) -> Self {
+        Self {
+            min_ns: figures.min,
+            p50_ns: figures.p50,
+            p90_ns: figures.p90,
+            p99_ns: figures.p99,
+            p999_ns: figures.p999,
+            max_ns: figures.max,
+            mean_ns: figures.mean,
+        }
+    }
+}
+
 /// What the driver asked of the DMA API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DmaApiCounts {
@@ -38,6 +53,17 @@ pub struct DmaApiCounts {
     pub unmaps: u64,
     /// Bytes copied through bounce buffers.
     pub bounced_bytes: u64,
+}
+
+impl DmaApiCounts {
+    /// What was asked from one look at a driver's counters to the next.
+    pub(crate) fn between(before: &Counters, after: &Counters) -> Self {
+        Self {
+            maps: after.dma.maps - before.dma.maps,
+            unmaps: after.dma.unmaps - before.dma.unmaps,
+            bounced_bytes: after.dma.bounced_bytes - before.dma.bounced_bytes,
+        }
+    }
 }
 
 /// A rule that did not hold.

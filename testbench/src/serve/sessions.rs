@@ -4,14 +4,13 @@ use pcie_sim::endpoint::{Direction, Sighting, Tap};
 use pcie_sim::link::aside::{LinkEvent, Transmission};
 use pcie_sim::link::credits::Credits;
 use pcie_sim::link::dllp::Dllp;
-use pcie_sim::time::{Instant, Span};
+use pcie_sim::time::Instant;
 use pcie_sim::tlp::FlowClass;
 
-use crate::analyzer::Purpose;
 use crate::analyzer::registers::Life;
 use crate::bench::watch::Watch;
 use crate::measure::{Counts, Latency};
-use crate::report::{self, RunResult, Violation};
+use crate::report::{RunResult, Violation};
 
 /// What one driver did.
 #[derive(Debug, Default)]
@@ -29,40 +28,13 @@ pub(super) struct Session {
 impl Session {
     /// As a line of the report. Latency is from doorbell, or first read for it, to the used index's write.
     pub(super) fn result(&self, violations: Vec<Violation>) -> RunResult {
-        let (counts, latency) = (&self.counts, self.latency.figures());
         let time = self.ended.since(self.began);
         RunResult {
-            requests: counts.requests,
-            descriptors: counts.descriptors,
             payload_bytes: self.payload_bytes,
-            round_trips: counts.round_trips(),
-            serial_round_trips: counts.serial_round_trips,
-            dma_reads: counts.reads.iter().sum(),
-            dma_writes: counts.writes.iter().sum(),
-            dma_by_purpose: Purpose::ALL
-                .iter()
-                .map(|&purpose| (purpose.name().to_owned(), counts.of(purpose)))
-                .collect(),
-            mmio_reads: counts.mmio_reads,
-            mmio_writes: counts.mmio_writes,
-            wire_upstream_bytes: counts.upstream_bytes,
-            wire_downstream_bytes: counts.downstream_bytes,
-            tlps: counts.tlps,
-            latency: report::Latency {
-                min_ns: latency.min,
-                p50_ns: latency.p50,
-                p90_ns: latency.p90,
-                p99_ns: latency.p99,
-                p999_ns: latency.p999,
-                max_ns: latency.max,
-                mean_ns: latency.mean,
-            },
-            completed: counts.requests,
-            traffic_time: time,
-            sim_time: time.max(Span::ZERO),
+            latency: self.latency.figures().into(),
+            sim_time: time,
             violations,
-            facts: report::Facts { features: self.features, ..report::Facts::default() },
-            ..RunResult::default()
+            ..RunResult::of_link(&self.counts, self.features, time)
         }
     }
 }
@@ -127,6 +99,10 @@ impl Tap for Sessions {
 
     fn credits(&mut self, at: Instant, direction: Direction, class: FlowClass, left: Credits) {
         self.watch.credits(at, direction, class, left);
+    }
+
+    fn watches_credits(&self) -> bool {
+        self.watch.watches_credits()
     }
 
     fn watches_data_link(&self) -> bool {

@@ -125,11 +125,7 @@ impl Tally {
             completed: self.completed,
             descriptors: after.descriptors - self.before.descriptors,
             payload_bytes: self.payload_bytes,
-            dma_api: DmaApiCounts {
-                maps: after.dma.maps - self.before.dma.maps,
-                unmaps: after.dma.unmaps - self.before.dma.unmaps,
-                bounced_bytes: after.dma.bounced_bytes - self.before.dma.bounced_bytes,
-            },
+            dma_api: DmaApiCounts::between(&self.before, &after),
             violations: self.violations,
             facts: self.facts,
             ..RunResult::default()
