@@ -8,14 +8,17 @@
 
 mod blk;
 pub mod bridge;
+mod commands;
 mod early;
 pub mod faults;
 mod net;
 mod outcome;
+mod packets;
 mod platform_bus;
 pub mod qemu;
 pub mod record;
 mod shortage;
+mod stand;
 pub mod system;
 pub mod tables;
 mod trace;

@@ -1,7 +1,6 @@
 //! Packets: sent by the driver, looped back by the card's cable, compared byte by byte.
 
 use std::collections::VecDeque;
-use std::fs::File;
 
 use host_driver::device::net::NetOptions;
 use host_driver::{NetDriver, NetEvents};
@@ -10,39 +9,24 @@ use pcie_sim::host::{Bus, Memory};
 use pcie_sim::time::Instant;
 use rtl_model::{DeviceConfig, NetConfig};
 
-use super::outcome::{STALL, Tally, not_driven, refused};
+use super::outcome::{Tally, not_driven, refused};
+use super::packets::Packets;
 use super::shortage;
+use super::stand::Stand;
 use super::watch::Watch;
 use super::wiring::{Bench, MakeCard};
 use crate::platform::setup::Buffers;
 use crate::report::{RunError, RunResult};
-use crate::scenario::config::{NetWorkload, PacketSource, RunConfig};
+use crate::scenario::config::{NetWorkload, RunConfig};
 use crate::scoreboard::{NetScoreboard, Order};
-use crate::traffic::blocks::SectorContent;
-use crate::traffic::pcap::{self, Packet, PcapError, PcapReader};
-use crate::traffic::recorded;
+use crate::traffic::pcap::Packet;
 
-/// Bytes of an Ethernet header, which the MTU does not count.
-const ETHERNET_BYTES: usize = 14;
-/// The smallest MTU that the card is given.
-const LEAST_MTU: usize = 1500;
 /// Where a packet lies in its slot: room for the header that the driver puts before it.
 const HEADROOM: u64 = 64;
 
 /// Looks through the packets without sending them.
 pub(super) fn inspect(workload: &NetWorkload) -> Result<(), RunError> {
-    mtu_for(&Packets::open(0, workload)?).map(|_| ())
-}
-
-/// The MTU that lets the longest packet through.
-pub(super) fn mtu_for(packets: &Packets) -> Result<u16, RunError> {
-    let longest = packets.longest;
-    u16::try_from(longest.saturating_sub(ETHERNET_BYTES).max(LEAST_MTU)).map_err(|_| {
-        RunError::input(format!(
-            "the longest packet has {longest} bytes; no MTU allows more than {}",
-            usize::from(u16::MAX) + ETHERNET_BYTES
-        ))
-    })
+    Packets::open(0, workload)?.mtu().map(|_| ())
 }
 
 /// Runs a net configuration.
@@ -51,8 +35,8 @@ pub(super) fn run(
     workload: &NetWorkload,
     make: MakeCard<'_>,
 ) -> Result<RunResult, RunError> {
-    let mut packets = Packets::open(config.seed, workload)?;
-    let mtu = mtu_for(&packets)?;
+    let packets = Packets::open(config.seed, workload)?;
+    let mtu = packets.mtu()?;
     let device = DeviceConfig::Net(NetConfig {
         mtu,
         cable_delay: workload.cable_delay,
@@ -61,30 +45,44 @@ pub(super) fn run(
     });
     let watch = Watch::writing(config).map_err(RunError::internal)?;
     let mut bench = Bench::new(config, device, watch, make)?;
-    let options = NetOptions {
-        header_in_buffer: true,
-        receive_buffers: config.card.queue_size,
-        ..NetOptions::default()
-    };
     if let Err(why) = bench.admit(config) {
         return refused(bench, why);
     }
     let probed = bench
         .probe_context(config)
-        .and_then(|context| NetDriver::probe(&mut bench.machine, context, options));
-    let mut driver = match probed {
+        .and_then(|context| NetDriver::probe(&mut bench.machine, context, options(config)));
+    let driver = match probed {
         Ok(driver) => driver,
         Err(error) => return not_driven(bench, &error),
     };
-    let mut tally = Tally::begin(&mut bench, driver.counters());
+    let mut tally = Tally::begin(bench, driver.counters());
     (tally.facts.ops, tally.facts.features) = (driver.ops_name(), driver.features());
-    let mut traffic = Traffic::new(config, &mut bench, &packets, tally)?;
-    traffic.drive(&mut bench, &mut driver, &mut packets)?;
-    traffic.finish(bench, driver)
+    traffic(tally, driver, config, packets)
 }
 
-struct Traffic {
-    tally: Tally,
+/// What the driver is asked for.
+pub(super) fn options(config: &RunConfig) -> NetOptions {
+    NetOptions {
+        header_in_buffer: true,
+        receive_buffers: config.card.queue_size,
+        ..NetOptions::default()
+    }
+}
+
+/// All of `packets` through `driver` on `stand`, and back.
+pub(super) fn traffic(
+    stand: impl Stand,
+    mut driver: NetDriver,
+    config: &RunConfig,
+    mut packets: Packets,
+) -> Result<RunResult, RunError> {
+    let mut traffic = Traffic::new(stand, config, &packets)?;
+    traffic.drive(&mut driver, &mut packets)?;
+    traffic.finish(driver)
+}
+
+struct Traffic<S> {
+    stand: S,
     scoreboard: NetScoreboard,
     depth: usize,
     kick_batch: usize,
@@ -97,13 +95,8 @@ struct Traffic {
     events: NetEvents,
 }
 
-impl Traffic {
-    fn new(
-        config: &RunConfig,
-        bench: &mut Bench,
-        packets: &Packets,
-        tally: Tally,
-    ) -> Result<Self, RunError> {
+impl<S: Stand> Traffic<S> {
+    fn new(mut stand: S, config: &RunConfig, packets: &Packets) -> Result<Self, RunError> {
         let depth = config.driver.queue_depth;
         let slot_bytes = (HEADROOM + packets.longest as u64).next_multiple_of(2048);
         let skew = match config.setup.buffers {
@@ -111,9 +104,9 @@ impl Traffic {
             // A packet of any length then lies on both sides of a page's end.
             Buffers::AcrossPages => 4096 - HEADROOM - 8,
         };
-        let slots = bench.buffers(slot_bytes * u64::from(depth) + skew)? + skew;
+        let slots = stand.buffers(slot_bytes * u64::from(depth) + skew)? + skew;
         Ok(Self {
-            tally,
+            stand,
             scoreboard: NetScoreboard::new(1, Order::Fifo),
             depth: usize::from(depth),
             kick_batch: usize::from(config.driver.kick_batch),
@@ -128,38 +121,32 @@ impl Traffic {
     }
 
     /// Keeps packets under way until the last has come back, or nothing comes any more.
-    fn drive(
-        &mut self,
-        bench: &mut Bench,
-        driver: &mut NetDriver,
-        packets: &mut Packets,
-    ) -> Result<(), RunError> {
+    fn drive(&mut self, driver: &mut NetDriver, packets: &mut Packets) -> Result<(), RunError> {
         let mut more = true;
         loop {
-            bench.cancel.check()?;
+            self.stand.check()?;
             while more && self.under_way.len() < self.depth && !self.free_slots.is_empty() {
-                more = self.send_batch(bench, driver, packets)?;
+                more = self.send_batch(driver, packets)?;
             }
             if !more && self.under_way.is_empty() && driver.outstanding() == 0 {
                 break;
             }
-            if !self.receive(bench, driver) {
+            if !self.receive(driver) {
                 break;
             }
         }
-        self.tally.end(bench, driver.counters());
+        self.stand.end(driver.counters());
         Ok(())
     }
 
     /// Sends up to a batch and rings the doorbell once; `false` when the packets have run out.
     fn send_batch(
         &mut self,
-        bench: &mut Bench,
         driver: &mut NetDriver,
         packets: &mut Packets,
     ) -> Result<bool, RunError> {
         let mut more = true;
-        let begun = bench.machine.now();
+        let begun = self.stand.host().now();
         for _ in 0..self.kick_batch {
             if self.under_way.len() >= self.depth {
                 break;
@@ -170,26 +157,21 @@ impl Traffic {
                 more = false;
                 break;
             }
-            self.send(bench, driver, slot)?;
+            self.send(driver, slot)?;
         }
-        driver.kick(&mut bench.machine);
-        self.tally.worked(bench, begun, "submit");
+        driver.kick(self.stand.host());
+        self.stand.worked(begun, "submit");
         Ok(more)
     }
 
-    fn send(
-        &mut self,
-        bench: &mut Bench,
-        driver: &mut NetDriver,
-        slot: u16,
-    ) -> Result<(), RunError> {
+    fn send(&mut self, driver: &mut NetDriver, slot: u16) -> Result<(), RunError> {
         let data = &self.packet.data;
         let at = self.slots + u64::from(slot) * self.slot_bytes + HEADROOM;
-        bench.machine.write(at, data);
+        self.stand.host().write(at, data);
         self.scoreboard.sent(0, data);
-        self.tally.payload_bytes += data.len() as u64;
-        self.under_way.push_back(bench.machine.now());
-        let sent = driver.send(&mut bench.machine, at, data.len() as u32, u64::from(slot));
+        self.stand.carried(data.len() as u64);
+        self.under_way.push_back(self.stand.host().now());
+        let sent = driver.send(self.stand.host(), at, data.len() as u32, u64::from(slot));
         sent.map_err(|error| match error {
             error if shortage::at_submit(&error) => {
                 RunError::input(format!("host.ram: too small for the driver: {error}"))
@@ -200,115 +182,49 @@ impl Traffic {
     }
 
     /// Waits for something to come back and takes it; `false` when the run cannot go on.
-    fn receive(&mut self, bench: &mut Bench, driver: &mut NetDriver) -> bool {
-        let deadline = bench.machine.now() + STALL;
-        let woken = driver.wait(&mut bench.machine, deadline);
-        let begun = bench.machine.now();
-        let taken = woken.and_then(|_| driver.poll(&mut bench.machine, &mut self.events));
+    fn receive(&mut self, driver: &mut NetDriver) -> bool {
+        let deadline = self.stand.host().now() + S::STALL;
+        let woken = driver.wait(self.stand.host(), deadline);
+        let begun = self.stand.host().now();
+        let taken = woken.and_then(|_| driver.poll(self.stand.host(), &mut self.events));
         let packets = self.under_way.len();
         let waiting = || format!("{packets} packets are under way");
-        if !self.tally.goes_on(bench, begun, deadline, taken, waiting) {
+        if !self.stand.goes_on(begun, deadline, taken, waiting) {
             return false;
         }
         self.free_slots.extend(self.events.sent.drain(..).map(|token| token as u16));
-        self.check(bench, driver)
+        self.check(driver)
     }
 
-    fn check(&mut self, bench: &mut Bench, driver: &mut NetDriver) -> bool {
-        let now = bench.machine.now();
+    fn check(&mut self, driver: &mut NetDriver) -> bool {
         let mut received = std::mem::take(&mut self.events.received);
         let any = !received.is_empty();
         for packet in received.drain(..) {
             self.seen.resize(packet.len as usize, 0);
-            bench.machine.read(packet.address, &mut self.seen);
+            self.stand.host().read(packet.address, &mut self.seen);
             if let Err(finding) = self.scoreboard.received(0, &self.seen) {
-                self.tally.violation(bench, "DATA-NET", finding.to_string());
+                self.stand.violation("DATA-NET", finding.to_string());
             }
             if let Some(sent) = self.under_way.pop_front() {
-                self.tally.latency.record(now.since(sent));
+                self.stand.done(sent);
             }
-            if let Err(error) = driver.recycle(&mut bench.machine, packet) {
-                self.tally.violation(bench, "DRIVER-ERROR", error.to_string());
+            if let Err(error) = driver.recycle(self.stand.host(), packet) {
+                self.stand.violation("DRIVER-ERROR", error.to_string());
                 return false;
             }
         }
         self.events.received = received;
         if any {
-            driver.kick(&mut bench.machine);
+            driver.kick(self.stand.host());
         }
         true
     }
 
-    fn finish(mut self, mut bench: Bench, driver: NetDriver) -> Result<RunResult, RunError> {
-        let removed = driver.remove(&mut bench.machine);
-        let removed = self.tally.removed(&bench, removed);
-        for finding in
-            std::mem::replace(&mut self.scoreboard, NetScoreboard::new(0, Order::Fifo)).finish()
-        {
-            self.tally.violation(&bench, "DATA-NET", finding.to_string());
+    fn finish(mut self, driver: NetDriver) -> Result<RunResult, RunError> {
+        let removed = driver.remove(self.stand.host());
+        for finding in self.scoreboard.finish() {
+            self.stand.violation("DATA-NET", finding.to_string());
         }
-        self.tally.result(bench, removed)
-    }
-}
-
-/// Where packets come from, one at a time.
-pub(super) struct Packets {
-    source: Source,
-    left: u64,
-    /// Bytes of the longest.
-    pub(super) longest: usize,
-}
-
-enum Source {
-    Recorded(PcapReader<&'static [u8]>),
-    Capture(PcapReader<File>),
-    Synthetic { content: SectorContent, bytes: usize, made: u64 },
-}
-
-impl Packets {
-    /// Opens the source and looks through it once, so that what is wrong with it is known before
-    /// anything runs.
-    pub(super) fn open(seed: u64, workload: &NetWorkload) -> Result<Self, RunError> {
-        let (source, longest) = match &workload.source {
-            PacketSource::Recorded => {
-                let summary =
-                    recorded::packets().and_then(pcap::survey).map_err(RunError::internal)?;
-                let reader = recorded::packets().map_err(RunError::internal)?;
-                (Source::Recorded(reader), summary.longest_bytes)
-            }
-            PacketSource::Capture(path) => {
-                let summary =
-                    PcapReader::open(path).and_then(pcap::survey).map_err(RunError::input)?;
-                let reader = PcapReader::open(path).map_err(RunError::input)?;
-                (Source::Capture(reader), summary.longest_bytes)
-            }
-            &PacketSource::Synthetic { packets, bytes } => {
-                let content = SectorContent::new(seed);
-                let bytes = bytes as usize;
-                let source = Source::Synthetic { content, bytes, made: 0 };
-                let left = packets.min(workload.max_packets.unwrap_or(u64::MAX));
-                return Ok(Self { source, left, longest: bytes });
-            }
-        };
-        Ok(Self { source, left: workload.max_packets.unwrap_or(u64::MAX), longest })
-    }
-
-    /// The next packet, in place of the one before; `false` when there is none.
-    pub(super) fn next(&mut self, packet: &mut Packet) -> Result<bool, RunError> {
-        if self.left == 0 {
-            return Ok(false);
-        }
-        self.left -= 1;
-        let read = |result: Result<bool, PcapError>| result.map_err(RunError::input);
-        match &mut self.source {
-            Source::Recorded(reader) => read(reader.read_into(packet)),
-            Source::Capture(reader) => read(reader.read_into(packet)),
-            Source::Synthetic { content, bytes, made } => {
-                packet.data.resize(*bytes, 0);
-                content.fill(*made, *made, &mut packet.data);
-                *made += 1;
-                Ok(true)
-            }
-        }
+        self.stand.result(removed)
     }
 }

@@ -2,46 +2,53 @@
 
 use host_driver::device::Removed;
 use host_driver::{Counters, DriverError, ProbeError};
+use pcie_sim::address::PhysAddr;
 use pcie_sim::host::Bus;
 use pcie_sim::iommu::IotlbCounts;
-use pcie_sim::machine::CpuFinding;
+use pcie_sim::machine::{CpuFinding, Machine};
 use pcie_sim::time::{Instant, Span};
 
 use super::record::{self, Record};
 use super::shortage;
+use super::stand::Stand;
+use super::watch::Watch;
 use super::wiring::Bench;
 use crate::measure::{Counts, Latency};
 use crate::report::{DmaApiCounts, Facts, RunError, RunResult, Violation};
 
-/// How long a bench may go without any progress before it is given up.
-pub(super) const STALL: Span = Span::from_ms(100);
 /// How many findings of one kind are told one by one.
 const TOLD: usize = 20;
 
 /// The result of a run whose card the driver did not take over: a finding, unless the user's machine is
 /// too small for it.
-pub(super) fn not_driven(mut bench: Bench, error: &ProbeError) -> Result<RunResult, RunError> {
+pub(super) fn not_driven(bench: Bench, error: &ProbeError) -> Result<RunResult, RunError> {
     if shortage::at_probe(error) {
         return Err(RunError::input(format!("host.ram: too small for the driver: {error}")));
     }
-    let mut tally = Tally::begin(&mut bench, Counters::default());
-    tally.violation(&bench, "DRIVER-PROBE", error.to_string());
+    let mut tally = Tally::begin(bench, Counters::default());
+    tally.violation("DRIVER-PROBE", error.to_string());
     tally.facts.refused = Some(error.to_string());
-    tally.end(&bench, Counters::default());
-    tally.result(bench, None)
+    tally.end(Counters::default());
+    tally.conclude(None)
 }
 
-/// The state at the start of the traffic, and what the traffic added.
+/// The result of a run that ended before it began.
+pub(super) fn refused(bench: Bench, why: String) -> Result<RunResult, RunError> {
+    let mut tally = Tally::begin(bench, Counters::default());
+    tally.end(Counters::default());
+    tally.facts.refused = Some(why);
+    tally.conclude(None)
+}
+
+/// The bench under the traffic, its state at the start, and what the traffic added.
 pub(super) struct Tally {
+    bench: Bench,
     started: Instant,
     iotlb: IotlbCounts,
     before: Counters,
-    /// How long requests took.
-    pub(super) latency: Latency,
-    /// Bytes of payload carried.
-    pub(super) payload_bytes: u64,
-    /// What went wrong, as it was found.
-    pub(super) violations: Vec<Violation>,
+    latency: Latency,
+    payload_bytes: u64,
+    violations: Vec<Violation>,
     /// What the driver said of itself.
     pub(super) facts: Facts,
     ended: Option<Window>,
@@ -54,69 +61,44 @@ struct Window {
     after: Counters,
 }
 
-impl Tally {
-    /// The traffic starts now.
-    pub(super) fn begin(bench: &mut Bench, before: Counters) -> Self {
-        let started = bench.machine.now();
-        if let Some(trouble) = &bench.trouble {
-            trouble.begin(started);
-        }
-        bench.machine.tap.observers_mut().measure.begin(started);
-        Self {
-            started,
-            iotlb: bench.iotlb(),
-            before,
-            latency: Latency::new(),
-            payload_bytes: 0,
-            violations: Vec::new(),
-            facts: Facts::default(),
-            ended: None,
-        }
+impl Stand for Tally {
+    type Host = Machine<Watch>;
+
+    const STALL: Span = Span::from_ms(100);
+
+    fn host(&mut self) -> &mut Self::Host {
+        &mut self.bench.machine
     }
 
-    /// The CPU has worked for the traffic since `begun`; `what` is for those who look at waves.
-    pub(super) fn worked(&mut self, bench: &mut Bench, begun: Instant, what: &'static str) {
-        let now = bench.machine.now();
+    fn buffers(&mut self, bytes: u64) -> Result<PhysAddr, RunError> {
+        self.bench.buffers(bytes)
+    }
+
+    fn check(&self) -> Result<(), RunError> {
+        self.bench.cancel.check()
+    }
+
+    fn worked(&mut self, begun: Instant, what: &'static str) {
+        let now = self.bench.machine.now();
         self.facts.cpu_time += now.since(begun);
-        bench.machine.tap.cpu_worked(begun, now, what);
+        self.bench.machine.tap.cpu_worked(begun, now, what);
     }
 
-    /// The driver has waited until `deadline` at most, and since `begun` taken what came. Whether the run
-    /// can go on; if not, that is a finding, in which `waiting` says for what it waits.
-    pub(super) fn goes_on(
-        &mut self,
-        bench: &mut Bench,
-        begun: Instant,
-        deadline: Instant,
-        taken: Result<usize, DriverError>,
-        waiting: impl FnOnce() -> String,
-    ) -> bool {
-        self.worked(bench, begun, "complete");
-        match taken {
-            Ok(0) if bench.machine.now() >= deadline => {
-                let message = format!("{}, and nothing comes", waiting());
-                self.violation(bench, "BENCH-STALLED", message);
-                false
-            }
-            Ok(_) => true,
-            Err(error) => {
-                self.violation(bench, "DRIVER-ERROR", error.to_string());
-                false
-            }
-        }
+    fn done(&mut self, submitted: Instant) {
+        self.latency.record(self.bench.machine.now().since(submitted));
     }
 
-    /// The driver has let the card go; what it left, when it could.
-    pub(super) fn removed(
-        &mut self,
-        bench: &Bench,
-        removed: Result<Removed, DriverError>,
-    ) -> Option<Removed> {
-        removed.map_err(|error| self.violation(bench, "DRIVER-ERROR", error.to_string())).ok()
+    fn carried(&mut self, bytes: u64) {
+        self.payload_bytes += bytes;
     }
 
-    /// The traffic has ended.
-    pub(super) fn end(&mut self, bench: &Bench, after: Counters) {
+    fn violation(&mut self, rule: &str, message: String) {
+        let time = self.bench.machine.now();
+        self.violations.push(Violation { rule: rule.to_owned(), time, message });
+    }
+
+    fn end(&mut self, after: Counters) {
+        let bench = &self.bench;
         if let Some(trouble) = &bench.trouble {
             trouble.end();
         }
@@ -128,43 +110,56 @@ impl Tally {
         });
     }
 
-    /// Something does not hold.
-    pub(super) fn violation(&mut self, bench: &Bench, rule: &str, message: String) {
-        self.violations.push(Violation {
-            rule: rule.to_owned(),
-            time: bench.machine.now(),
-            message,
-        });
+    fn result(mut self, removed: Result<Removed, DriverError>) -> Result<RunResult, RunError> {
+        let removed = removed.map_err(|error| self.violation("DRIVER-ERROR", error.to_string()));
+        self.conclude(removed.ok())
+    }
+}
+
+impl Tally {
+    /// The traffic starts now.
+    pub(super) fn begin(mut bench: Bench, before: Counters) -> Self {
+        let started = bench.machine.now();
+        if let Some(trouble) = &bench.trouble {
+            trouble.begin(started);
+        }
+        bench.machine.tap.observers_mut().measure.begin(started);
+        Self {
+            started,
+            iotlb: bench.iotlb(),
+            bench,
+            before,
+            latency: Latency::new(),
+            payload_bytes: 0,
+            violations: Vec::new(),
+            facts: Facts::default(),
+            ended: None,
+        }
     }
 
-    /// The result, after the driver has gone.
-    pub(super) fn result(
-        mut self,
-        mut bench: Bench,
-        removed: Option<Removed>,
-    ) -> Result<RunResult, RunError> {
-        let now = bench.machine.now();
-        let told = bench.trouble.take().map(|trouble| trouble.told(&mut bench.machine));
-        bench.machine.tap.finish(now).map_err(RunError::internal)?;
-        self.collect(&bench, removed);
-        self.violations.extend(bench.at_pins.violations());
-        let rtl_cycles = bench.at_pins.cycles();
-        let record = Record::of(&mut bench).map(Box::new);
-        let recording = bench.machine.tap.take_recording().map(Box::new);
-        for left in bench.stop() {
-            self.violation(&bench, "DMA-LEFT", left);
+    /// The result, with what the driver left when it went.
+    fn conclude(mut self, removed: Option<Removed>) -> Result<RunResult, RunError> {
+        let now = self.bench.machine.now();
+        let told = self.bench.trouble.take();
+        let told = told.map(|trouble| trouble.told(&mut self.bench.machine));
+        self.bench.machine.tap.finish(now).map_err(RunError::internal)?;
+        self.collect(removed);
+        self.violations.extend(self.bench.at_pins.violations());
+        let rtl_cycles = self.bench.at_pins.cycles();
+        let record = Record::of(&mut self.bench).map(Box::new);
+        let recording = self.bench.machine.tap.take_recording().map(Box::new);
+        for left in self.bench.stop() {
+            self.violation("DMA-LEFT", left);
         }
         self.violations.sort();
         let Some(window) = self.ended else {
             return Err(RunError::internal("the traffic was never ended"));
         };
-        let counts = window.counts;
-        let completed = self.latency.count();
         self.facts.dma_time = window.after.dma.cpu_time - self.before.dma.cpu_time;
         Ok(RunResult {
             payload_bytes: self.payload_bytes,
             latency: self.latency.figures().into(),
-            completed,
+            completed: self.latency.count(),
             sim_time: now.since(Instant::ZERO),
             iotlb: IotlbCounts {
                 hits: window.iotlb.hits - self.iotlb.hits,
@@ -177,11 +172,12 @@ impl Tally {
             rtl_cycles,
             record,
             recording,
-            ..RunResult::of_link(&counts, 0, window.traffic_time)
+            ..RunResult::of_link(&window.counts, 0, window.traffic_time)
         })
     }
 
-    fn collect(&mut self, bench: &Bench, removed: Option<Removed>) {
+    fn collect(&mut self, removed: Option<Removed>) {
+        let bench = &self.bench;
         let analyzed = bench.machine.tap.analyzer.violations().iter().filter(|_| bench.analyzed);
         for found in analyzed {
             self.violations.push(Violation {
@@ -213,14 +209,6 @@ impl Tally {
             });
         }
     }
-}
-
-/// The result of a run that ended before it began.
-pub(super) fn refused(mut bench: Bench, why: String) -> Result<RunResult, RunError> {
-    let mut tally = Tally::begin(&mut bench, Counters::default());
-    tally.end(&bench, Counters::default());
-    tally.facts.refused = Some(why);
-    tally.result(bench, None)
 }
 
 fn cpu_violation(finding: &CpuFinding) -> Violation {

@@ -9,27 +9,26 @@
 //! nothing: `tlps` 0 says so. Requests, descriptors, data, features, faults and what is left at the end are
 //! the same as anywhere.
 
-mod blk;
 mod messages;
-mod net;
+mod outcome;
 pub mod station;
 
 pub use self::messages::{MessageOps, Misdirect};
 pub use self::station::{Plugged, Station, StationConfig};
 
-use host_driver::device::Removed;
-use host_driver::{Counters, DriverError, ProbeError};
-use pcie_sim::time::{Instant, Span};
+use host_driver::{BlkDriver, NetDriver, ProbeError};
 
-use crate::report::{DmaApiCounts, Facts, RunError, RunResult, Violation};
-use crate::scenario::config::{RunConfig, Workload};
+use self::outcome::Tally;
+use super::blk::disk;
+use super::commands::Commands;
+use super::net::options;
+use super::packets::Packets;
+use super::wiring::driver_config;
+use crate::report::{RunError, RunResult};
+use crate::scenario::config::{BlkWorkload, Disk, NetWorkload, RunConfig, Workload};
 
-/// How long QEMU may go without any progress, in the driver's time: some seconds.
-const STALL: Span = Span::from_ms(5_000);
 /// RAM that a q35 has in one piece from address 0, in bytes.
 const MOST_RAM: u64 = 2 << 30;
-/// How many findings of one kind are told one by one.
-const TOLD: usize = 20;
 
 /// Runs one configuration on QEMU.
 ///
@@ -48,89 +47,39 @@ pub(super) fn run(config: &RunConfig) -> Result<RunResult, RunError> {
         return Err(RunError::input(format!("platform {id} has no {what}: {why}")));
     }
     match &config.workload {
-        Workload::Blk(workload) => blk::run(config, workload),
-        Workload::Net(workload) => net::run(config, workload),
+        Workload::Blk(workload) => blk(config, workload),
+        Workload::Net(workload) => net(config, workload),
     }
 }
 
-/// What a run on QEMU adds up.
-#[derive(Default)]
-struct Tally {
-    completed: u64,
-    payload_bytes: u64,
-    before: Counters,
-    violations: Vec<Violation>,
-    facts: Facts,
+fn blk(config: &RunConfig, workload: &BlkWorkload) -> Result<RunResult, RunError> {
+    let commands = Commands::open(config.seed, workload)?;
+    let (_, scoreboard) = disk(config.seed, &workload.disk)?;
+    let device = match &workload.disk {
+        &Disk::Memory { bytes } => Plugged::Blk { bytes },
+        Disk::Image { path, .. } => Plugged::Image { path: path.clone() },
+    };
+    let mut station = Station::start(&station_config(config, device))?;
+    let probed = station
+        .probe_context(driver_config(config))
+        .and_then(|context| BlkDriver::probe(&mut station.host, context));
+    let driver = probed.map_err(|error| not_driven(&mut station, &error))?;
+    let mut tally = Tally::begin(station, config, driver.counters());
+    (tally.facts.ops, tally.facts.features) = (driver.ops_name(), driver.features());
+    super::blk::traffic(tally, driver, config, commands, scoreboard)
 }
 
-impl Tally {
-    fn violation(&mut self, rule: &str, message: String) {
-        // No time: the driver's depends on how often it had to ask.
-        self.violations.push(Violation { rule: rule.to_owned(), time: Instant::ZERO, message });
-    }
-
-    /// What the driver has taken after waiting until `deadline`; `false` when nothing comes any more.
-    fn goes_on(
-        &mut self,
-        station: &Station,
-        deadline: Instant,
-        taken: Result<usize, DriverError>,
-        waiting: impl FnOnce() -> String,
-    ) -> bool {
-        use pcie_sim::host::Bus;
-        match taken {
-            Ok(0) if station.host.now() >= deadline => {
-                let message = format!("{}, and nothing comes", waiting());
-                self.violation("BENCH-STALLED", message);
-                false
-            }
-            Ok(_) => true,
-            Err(error) => {
-                self.violation("DRIVER-ERROR", error.to_string());
-                false
-            }
-        }
-    }
-
-    /// The result, after the driver has gone.
-    fn result(
-        mut self,
-        mut station: Station,
-        after: Counters,
-        removed: Result<Removed, DriverError>,
-    ) -> Result<RunResult, RunError> {
-        match removed {
-            Ok(removed) => {
-                for finding in removed.findings.iter().take(TOLD) {
-                    self.violation("DMA-API", finding.to_string());
-                }
-            }
-            Err(error) => self.violation("DRIVER-ERROR", error.to_string()),
-        }
-        for fault in station.faults().into_iter().take(TOLD) {
-            let kind = if fault.read { "Read" } else { "Write" };
-            let why = pcie_sim::spec::vtd::fault::name(fault.reason);
-            let message = format!(
-                "{kind} in the page at bus address {} by {}: {why}",
-                fault.address, fault.requester
-            );
-            self.violation("DMA-REFUSED", message);
-        }
-        for left in station.stop()? {
-            self.violation("DMA-LEFT", left);
-        }
-        self.violations.sort();
-        Ok(RunResult {
-            requests: after.completed - self.before.completed,
-            completed: self.completed,
-            descriptors: after.descriptors - self.before.descriptors,
-            payload_bytes: self.payload_bytes,
-            dma_api: DmaApiCounts::between(&self.before, &after),
-            violations: self.violations,
-            facts: self.facts,
-            ..RunResult::default()
-        })
-    }
+fn net(config: &RunConfig, workload: &NetWorkload) -> Result<RunResult, RunError> {
+    let packets = Packets::open(config.seed, workload)?;
+    let device = Plugged::Net { mtu: packets.mtu()? };
+    let mut station = Station::start(&station_config(config, device))?;
+    let probed = station
+        .probe_context(driver_config(config))
+        .and_then(|context| NetDriver::probe(&mut station.host, context, options(config)));
+    let driver = probed.map_err(|error| not_driven(&mut station, &error))?;
+    let mut tally = Tally::begin(station, config, driver.counters());
+    (tally.facts.ops, tally.facts.features) = (driver.ops_name(), driver.features());
+    super::net::traffic(tally, driver, config, packets)
 }
 
 fn station_config(config: &RunConfig, device: Plugged) -> StationConfig {
