@@ -20,9 +20,8 @@ use std::rc::Rc;
 use pcie_sim::address::{BusAddr, PhysAddr};
 use pcie_sim::host::Host;
 
-use super::{
-    Coherent, CpuView, Direction, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place,
-};
+use super::layer::Layer;
+use super::{Coherent, CpuView, Direction, DmaApi, DmaError, MapRequest, Mapping, Place};
 use crate::pages::{PAGE_BYTES, Pages};
 
 pub use finding::Finding;
@@ -276,9 +275,15 @@ fn not_invalidated(address: PhysAddr, bytes: u64, mapped_at: Place) -> Finding {
     Finding::NotInvalidated { address, bytes, mapped_at }
 }
 
-impl DmaApi for Checked {
-    fn name(&self) -> &'static str {
-        self.ops.name()
+impl Layer for Checked {
+    type Ops = dyn DmaApi;
+
+    fn ops(&self) -> &Self::Ops {
+        self.ops.as_ref()
+    }
+
+    fn ops_mut(&mut self) -> &mut Self::Ops {
+        self.ops.as_mut()
     }
 
     fn map(&mut self, host: &mut dyn Host, request: &MapRequest) -> Result<Mapping, DmaError> {
@@ -357,22 +362,6 @@ impl DmaApi for Checked {
             self.debug.0.borrow_mut().report(Finding::NotMapped { bus, bytes });
         }
         self.ops.free_coherent(host, memory)
-    }
-
-    fn counts(&self) -> OpsCounts {
-        self.ops.counts()
-    }
-
-    fn max_mapping_bytes(&self) -> u64 {
-        self.ops.max_mapping_bytes()
-    }
-
-    fn maintains_caches(&self) -> bool {
-        self.ops.maintains_caches()
-    }
-
-    fn tick(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
-        self.ops.tick(host)
     }
 
     fn close(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {

@@ -34,6 +34,7 @@ pub mod debug;
 pub mod direct;
 mod error;
 pub mod iommu;
+pub mod layer;
 pub mod noncoherent;
 mod pass_through;
 pub mod select;

@@ -1,5 +1,6 @@
 //! Who stands between a card's bus address and RAM.
 
+pub mod around;
 pub mod cache;
 pub mod dmar;
 pub mod scope;

@@ -13,10 +13,10 @@
 //! Firmware's table makes a claim ([`super::dmar`]); [`Coverage`] is what holds. A machine whose firmware
 //! tells the truth has [`Coverage::of_unit`], one whose firmware lies has another.
 
+use super::around::Around;
 use super::dmar::{Dmar, Topology};
-use super::{Blocked, DmaKind, Iommu, IotlbCounts, TableMemory, Translated};
+use super::{Blocked, DmaKind, Iommu, TableMemory, Translated};
 use crate::address::{Bdf, BusAddr, PhysAddr};
-use crate::host::HypercallError;
 use crate::time::{Instant, Span};
 
 /// The reason of a request that came before the OS had switched the unit on. VT-d numbers no such fault
@@ -101,7 +101,17 @@ impl<I: Iommu> Scoped<I> {
     }
 }
 
-impl<I: Iommu> Iommu for Scoped<I> {
+impl<I: Iommu> Around for Scoped<I> {
+    type Unit = I;
+
+    fn unit(&self) -> &Self::Unit {
+        &self.unit
+    }
+
+    fn unit_mut(&mut self) -> &mut Self::Unit {
+        &mut self.unit
+    }
+
     fn translate(
         &mut self,
         now: Instant,
@@ -122,40 +132,6 @@ impl<I: Iommu> Iommu for Scoped<I> {
         self.unit.translate(now, memory, requester, address, len_bytes, kind)
     }
 
-    fn registers(&self) -> (PhysAddr, u64) {
-        self.unit.registers()
-    }
-
-    fn register_read(&mut self, now: Instant, offset: u64, len_bytes: usize) -> u64 {
-        self.unit.register_read(now, offset, len_bytes)
-    }
-
-    fn register_write(
-        &mut self,
-        now: Instant,
-        memory: &mut dyn TableMemory,
-        offset: u64,
-        len_bytes: usize,
-        value: u64,
-    ) {
-        self.unit.register_write(now, memory, offset, len_bytes, value);
-        self.watch_lock();
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        self.unit.next_wake()
-    }
-
-    fn advance(&mut self, now: Instant, memory: &mut dyn TableMemory) -> Option<(u64, u32)> {
-        let message = self.unit.advance(now, memory);
-        self.watch_lock();
-        message
-    }
-
-    fn counts(&self) -> IotlbCounts {
-        self.unit.counts()
-    }
-
     fn explain(&self, reason: u8) -> &'static str {
         match reason {
             LOCKED_SINCE_RESET => "DMA locked since reset, translation not switched on yet",
@@ -163,30 +139,8 @@ impl<I: Iommu> Iommu for Scoped<I> {
         }
     }
 
-    fn is_translating(&self) -> bool {
-        self.unit.is_translating()
-    }
-
-    fn mapped_pages(&self, liobn: u32) -> u64 {
-        self.unit.mapped_pages(liobn)
-    }
-
-    fn put_tces(
-        &mut self,
-        memory: &mut dyn TableMemory,
-        liobn: u32,
-        ioba: u64,
-        tces: &[u64],
-    ) -> Result<(), HypercallError> {
-        self.unit.put_tces(memory, liobn, ioba, tces)
-    }
-
-    fn frozen(&self) -> Option<bool> {
-        self.unit.frozen()
-    }
-
-    fn thaw(&mut self) -> bool {
-        self.unit.thaw()
+    fn changed(&mut self) {
+        self.watch_lock();
     }
 }
 

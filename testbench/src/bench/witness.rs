@@ -10,15 +10,16 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::rc::Rc;
 
+use host_driver::dma::layer::Layer;
 use host_driver::dma::{
-    Coherent, CpuView, Direction, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place,
+    Coherent, CpuView, Direction, DmaApi, DmaError, MapRequest, Mapping, Place,
 };
 use pcie_sim::address::{Bdf, BusAddr, PhysAddr};
-use pcie_sim::host::{Host, HypercallError};
-use pcie_sim::iommu::{Blocked, DmaKind, Iommu, IotlbCounts, TableMemory, Translated};
+use pcie_sim::host::Host;
+use pcie_sim::iommu::around::Around;
+use pcie_sim::iommu::{Blocked, DmaKind, Iommu, TableMemory, Translated};
 use pcie_sim::time::Instant;
 
 /// One address that the driver handed over.
@@ -123,9 +124,15 @@ struct WitnessedOps {
     witness: Witness,
 }
 
-impl DmaApi for WitnessedOps {
-    fn name(&self) -> &'static str {
-        self.ops.name()
+impl Layer for WitnessedOps {
+    type Ops = dyn DmaApi;
+
+    fn ops(&self) -> &Self::Ops {
+        self.ops.as_ref()
+    }
+
+    fn ops_mut(&mut self) -> &mut Self::Ops {
+        self.ops.as_mut()
     }
 
     fn map(&mut self, host: &mut dyn Host, request: &MapRequest) -> Result<Mapping, DmaError> {
@@ -146,14 +153,6 @@ impl DmaApi for WitnessedOps {
     fn unmap(&mut self, host: &mut dyn Host, mapping: Mapping) -> Result<(), DmaError> {
         self.witness.close(host.now(), mapping.bus(), mapping.len_bytes());
         self.ops.unmap(host, mapping)
-    }
-
-    fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
-        self.ops.sync_for_cpu(host, mapping, part);
-    }
-
-    fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
-        self.ops.sync_for_device(host, mapping, part);
     }
 
     fn alloc_coherent(
@@ -184,26 +183,6 @@ impl DmaApi for WitnessedOps {
         self.witness.close(host.now(), memory.bus, memory.len_bytes);
         self.ops.free_coherent(host, memory)
     }
-
-    fn counts(&self) -> OpsCounts {
-        self.ops.counts()
-    }
-
-    fn max_mapping_bytes(&self) -> u64 {
-        self.ops.max_mapping_bytes()
-    }
-
-    fn maintains_caches(&self) -> bool {
-        self.ops.maintains_caches()
-    }
-
-    fn tick(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
-        self.ops.tick(host)
-    }
-
-    fn close(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
-        self.ops.close(host)
-    }
 }
 
 struct WitnessedIommu {
@@ -211,7 +190,17 @@ struct WitnessedIommu {
     witness: Witness,
 }
 
-impl Iommu for WitnessedIommu {
+impl Around for WitnessedIommu {
+    type Unit = dyn Iommu;
+
+    fn unit(&self) -> &Self::Unit {
+        self.iommu.as_ref()
+    }
+
+    fn unit_mut(&mut self) -> &mut Self::Unit {
+        self.iommu.as_mut()
+    }
+
     fn translate(
         &mut self,
         now: Instant,
@@ -229,66 +218,5 @@ impl Iommu for WitnessedIommu {
         };
         self.witness.0.borrow_mut().hops.entry(question).or_default().push_back(answer);
         result
-    }
-
-    fn registers(&self) -> (PhysAddr, u64) {
-        self.iommu.registers()
-    }
-
-    fn register_read(&mut self, now: Instant, offset: u64, len_bytes: usize) -> u64 {
-        self.iommu.register_read(now, offset, len_bytes)
-    }
-
-    fn register_write(
-        &mut self,
-        now: Instant,
-        memory: &mut dyn TableMemory,
-        offset: u64,
-        len_bytes: usize,
-        value: u64,
-    ) {
-        self.iommu.register_write(now, memory, offset, len_bytes, value);
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        self.iommu.next_wake()
-    }
-
-    fn advance(&mut self, now: Instant, memory: &mut dyn TableMemory) -> Option<(u64, u32)> {
-        self.iommu.advance(now, memory)
-    }
-
-    fn counts(&self) -> IotlbCounts {
-        self.iommu.counts()
-    }
-
-    fn explain(&self, reason: u8) -> &'static str {
-        self.iommu.explain(reason)
-    }
-
-    fn is_translating(&self) -> bool {
-        self.iommu.is_translating()
-    }
-
-    fn mapped_pages(&self, liobn: u32) -> u64 {
-        self.iommu.mapped_pages(liobn)
-    }
-
-    fn put_tces(
-        &mut self,
-        memory: &mut dyn TableMemory,
-        liobn: u32,
-        ioba: u64,
-        tces: &[u64],
-    ) -> Result<(), HypercallError> {
-        self.iommu.put_tces(memory, liobn, ioba, tces)
-    }
-
-    fn frozen(&self) -> Option<bool> {
-        self.iommu.frozen()
-    }
-
-    fn thaw(&mut self) -> bool {
-        self.iommu.thaw()
     }
 }

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use pcie_sim::address::{Bdf, BusAddr, PhysAddr};
-use pcie_sim::host::HypercallError;
-use pcie_sim::iommu::{Blocked, DmaKind, Iommu, IotlbCounts, TableMemory, Translated};
+use pcie_sim::address::{Bdf, BusAddr};
+use pcie_sim::iommu::around::Around;
+use pcie_sim::iommu::{Blocked, DmaKind, Iommu, TableMemory, Translated};
 use pcie_sim::time::Instant;
 
 /// A translation that was not found ready, or was refused.
@@ -40,7 +40,17 @@ struct Watched {
     walks: Walks,
 }
 
-impl Iommu for Watched {
+impl Around for Watched {
+    type Unit = dyn Iommu;
+
+    fn unit(&self) -> &Self::Unit {
+        self.iommu.as_ref()
+    }
+
+    fn unit_mut(&mut self) -> &mut Self::Unit {
+        self.iommu.as_mut()
+    }
+
     fn translate(
         &mut self,
         now: Instant,
@@ -63,66 +73,5 @@ impl Iommu for Watched {
             self.walks.0.borrow_mut().push(walk);
         }
         result
-    }
-
-    fn registers(&self) -> (PhysAddr, u64) {
-        self.iommu.registers()
-    }
-
-    fn register_read(&mut self, now: Instant, offset: u64, len_bytes: usize) -> u64 {
-        self.iommu.register_read(now, offset, len_bytes)
-    }
-
-    fn register_write(
-        &mut self,
-        now: Instant,
-        memory: &mut dyn TableMemory,
-        offset: u64,
-        len_bytes: usize,
-        value: u64,
-    ) {
-        self.iommu.register_write(now, memory, offset, len_bytes, value);
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        self.iommu.next_wake()
-    }
-
-    fn advance(&mut self, now: Instant, memory: &mut dyn TableMemory) -> Option<(u64, u32)> {
-        self.iommu.advance(now, memory)
-    }
-
-    fn counts(&self) -> IotlbCounts {
-        self.iommu.counts()
-    }
-
-    fn explain(&self, reason: u8) -> &'static str {
-        self.iommu.explain(reason)
-    }
-
-    fn is_translating(&self) -> bool {
-        self.iommu.is_translating()
-    }
-
-    fn mapped_pages(&self, liobn: u32) -> u64 {
-        self.iommu.mapped_pages(liobn)
-    }
-
-    fn put_tces(
-        &mut self,
-        memory: &mut dyn TableMemory,
-        liobn: u32,
-        ioba: u64,
-        tces: &[u64],
-    ) -> Result<(), HypercallError> {
-        self.iommu.put_tces(memory, liobn, ioba, tces)
-    }
-
-    fn frozen(&self) -> Option<bool> {
-        self.iommu.frozen()
-    }
-
-    fn thaw(&mut self) -> bool {
-        self.iommu.thaw()
     }
 }

@@ -38,7 +38,15 @@ impl Bench {
 
     fn dma(&mut self, requester: Bdf) -> Result<u64, u8> {
         let (ram, address) = (&mut self.ram, BusAddr(0x5000));
-        let done = self.unit.translate(Instant::ZERO, ram, requester, address, 64, DmaKind::Write);
+        let done = Iommu::translate(
+            &mut self.unit,
+            Instant::ZERO,
+            ram,
+            requester,
+            address,
+            64,
+            DmaKind::Write,
+        );
         done.map(|done| done.address.get()).map_err(|blocked| blocked.reason)
     }
 }
@@ -70,7 +78,8 @@ fn after_a_measured_launch_nothing_passes_before_translation_is_on() {
     let mut bench = Bench::new(Coverage::of(|function| function == CARD), Launch::Locked);
     assert_eq!(bench.dma(CARD), Err(LOCKED_SINCE_RESET));
     assert_eq!(bench.dma(STRANGER), Err(LOCKED_SINCE_RESET), "whoever it is");
-    assert_ne!(bench.unit.explain(LOCKED_SINCE_RESET), bench.unit.explain(0));
+    let explain = |reason| Iommu::explain(&bench.unit, reason);
+    assert_ne!(explain(LOCKED_SINCE_RESET), explain(0));
     bench.enable();
     assert_eq!(bench.dma(CARD), Err(fault::ROOT_NOT_PRESENT), "now the tables decide");
     assert_eq!(bench.dma(STRANGER), Ok(0x5000));

@@ -2,14 +2,12 @@
 //! device like any other, as arm64 systems do it for the doorbell of their interrupt controller.
 
 use std::cell::Cell;
-use std::ops::Range;
 use std::panic::Location;
 use std::rc::Rc;
 
+use host_driver::dma::layer::Layer;
 use host_driver::dma::select::Wrap;
-use host_driver::dma::{
-    Coherent, Direction, DmaApi, DmaError, MapRequest, Mapping, OpsCounts, Place,
-};
+use host_driver::dma::{Coherent, Direction, DmaApi, DmaError, MapRequest, Mapping, Place};
 use pcie_sim::address::{BusAddr, PhysAddr};
 use pcie_sim::host::Host;
 use pcie_sim::host::qtest::MessageBus;
@@ -49,25 +47,15 @@ impl MessageOps {
     }
 }
 
-impl DmaApi for MessageOps {
-    fn name(&self) -> &'static str {
-        self.ops.name()
+impl Layer for MessageOps {
+    type Ops = dyn DmaApi;
+
+    fn ops(&self) -> &Self::Ops {
+        self.ops.as_ref()
     }
 
-    fn map(&mut self, host: &mut dyn Host, request: &MapRequest) -> Result<Mapping, DmaError> {
-        self.ops.map(host, request)
-    }
-
-    fn unmap(&mut self, host: &mut dyn Host, mapping: Mapping) -> Result<(), DmaError> {
-        self.ops.unmap(host, mapping)
-    }
-
-    fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
-        self.ops.sync_for_cpu(host, mapping, part);
-    }
-
-    fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
-        self.ops.sync_for_device(host, mapping, part);
+    fn ops_mut(&mut self) -> &mut Self::Ops {
+        self.ops.as_mut()
     }
 
     fn alloc_coherent(
@@ -78,26 +66,6 @@ impl DmaApi for MessageOps {
     ) -> Result<Coherent, DmaError> {
         self.map_page(host)?;
         self.ops.alloc_coherent(host, len_bytes, place)
-    }
-
-    fn free_coherent(&mut self, host: &mut dyn Host, memory: Coherent) -> Result<(), DmaError> {
-        self.ops.free_coherent(host, memory)
-    }
-
-    fn counts(&self) -> OpsCounts {
-        self.ops.counts()
-    }
-
-    fn max_mapping_bytes(&self) -> u64 {
-        self.ops.max_mapping_bytes()
-    }
-
-    fn maintains_caches(&self) -> bool {
-        self.ops.maintains_caches()
-    }
-
-    fn tick(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
-        self.ops.tick(host)
     }
 
     fn close(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
@@ -130,9 +98,15 @@ impl Misdirect {
     }
 }
 
-impl DmaApi for Misdirect {
-    fn name(&self) -> &'static str {
-        self.ops.name()
+impl Layer for Misdirect {
+    type Ops = dyn DmaApi;
+
+    fn ops(&self) -> &Self::Ops {
+        self.ops.as_ref()
+    }
+
+    fn ops_mut(&mut self) -> &mut Self::Ops {
+        self.ops.as_mut()
     }
 
     fn map(&mut self, host: &mut dyn Host, request: &MapRequest) -> Result<Mapping, DmaError> {
@@ -153,30 +127,5 @@ impl DmaApi for Misdirect {
             Err(DmaError::NotMapped { .. }) => Ok(()),
             other => other,
         }
-    }
-
-    fn sync_for_cpu(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
-        self.ops.sync_for_cpu(host, mapping, part);
-    }
-
-    fn sync_for_device(&mut self, host: &mut dyn Host, mapping: &Mapping, part: Range<u64>) {
-        self.ops.sync_for_device(host, mapping, part);
-    }
-
-    fn alloc_coherent(
-        &mut self,
-        host: &mut dyn Host,
-        len_bytes: u64,
-        place: Place,
-    ) -> Result<Coherent, DmaError> {
-        self.ops.alloc_coherent(host, len_bytes, place)
-    }
-
-    fn free_coherent(&mut self, host: &mut dyn Host, memory: Coherent) -> Result<(), DmaError> {
-        self.ops.free_coherent(host, memory)
-    }
-
-    fn close(&mut self, host: &mut dyn Host) -> Result<(), DmaError> {
-        self.ops.close(host)
     }
 }
