@@ -1,9 +1,10 @@
 //! `vtb lspci` before the judge: what the `lspci` of pciutils reads out of the configuration space is what
 //! is meant. Runs with the feature `live-tools` only, and then the tool must be there.
 
+mod tool;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use testbench::cli::{Bench, HELD, main_with};
@@ -24,24 +25,9 @@ fn dump(arguments: &[&str]) -> String {
 fn lspci(dump: &str, options: &[&str]) -> String {
     let mut file = tempfile::NamedTempFile::new().expect("a file for the dump");
     file.write_all(dump.as_bytes()).expect("the dump is written");
-    let mut child = Command::new("lspci")
-        .arg("-F")
-        .arg(file.path())
-        .args(options)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap_or_else(|error| panic!("lspci: {error}; apt-get install pciutils"));
-    let mut output = child.stdout.take().expect("it is a pipe");
-    let (said, hear) = mpsc::channel();
-    std::thread::spawn(move || said.send(std::io::read_to_string(&mut output)));
-    let heard = hear.recv_timeout(PATIENCE);
-    if heard.is_err() {
-        child.kill().expect("it is our child");
-    }
-    let status = child.wait().expect("it is our child");
-    assert!(status.success(), "lspci: {status}");
-    heard.expect("lspci ends in time").expect("lspci says text")
+    let mut lspci = Command::new("lspci");
+    lspci.arg("-F").arg(file.path()).args(options).stderr(Stdio::null());
+    tool::said(&mut lspci, PATIENCE, "apt-get install pciutils")
 }
 
 /// What is said of one function: its lines without the first.

@@ -1,9 +1,10 @@
 //! A Perfetto trace before the judge: the schema that Perfetto publishes, compiled by Perfetto, reads it.
 //! Runs with the feature `live-tools` only, and then `scripts/setup` must have been run.
 
+mod tool;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::process::Command;
 use std::time::Duration;
 
 use prost_reflect::prost::Message;
@@ -33,22 +34,9 @@ fn schema() -> PathBuf {
 
 /// What the check says, as JSON.
 fn checked(trace: &Path, descriptors: &Path) -> Value {
-    let mut child = Command::new(python())
-        .arg(schema().join("check.py"))
-        .args([trace, descriptors])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/setup", python().display()));
-    let mut output = child.stdout.take().expect("it is a pipe");
-    let (said, hear) = mpsc::channel();
-    std::thread::spawn(move || said.send(std::io::read_to_string(&mut output)));
-    let heard = hear.recv_timeout(PATIENCE);
-    if heard.is_err() {
-        child.kill().expect("it is our child");
-    }
-    let status = child.wait().expect("it is our child");
-    assert!(status.success(), "check.py: {status}");
-    serde_json::from_str(&heard.expect("it ends in time").expect("it says text")).expect("JSON")
+    let mut check = Command::new(python());
+    check.arg(schema().join("check.py")).args([trace, descriptors]);
+    serde_json::from_str(&tool::said(&mut check, PATIENCE, "run scripts/setup")).expect("JSON")
 }
 
 #[test]
