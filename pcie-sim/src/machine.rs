@@ -38,7 +38,7 @@ use crate::link::faults::LinkFault;
 use crate::link::sender::SenderFault;
 use crate::root::inbound::Refusal;
 use crate::root::{Effect, RootComplex, RootEvent, RootPort};
-use crate::schedule::{AlarmId, Schedule};
+use crate::schedule::{AlarmId, Schedule, Turn};
 use crate::spec::aer::Error;
 use crate::time::{Instant, Span};
 use crate::tlp::{Attributes, Completion, CompletionStatus, MemWrite, Payload, Tag, Tlp};
@@ -56,7 +56,6 @@ const COMBINING_BYTES: u64 = 64;
 enum Event {
     Arrival(Direction),
     Pump(Direction),
-    CardWake,
     Outbound,
     Answer,
     Root(RootEvent),
@@ -80,7 +79,9 @@ pub struct Machine<T: Tap> {
     schedule: Schedule<Event>,
     link: Link,
     card: Box<dyn Endpoint>,
-    card_wake: AlarmId,
+    /// The card's next turn of its own accord. It is kept outside of the schedule, for it comes and goes more
+    /// often than anything else.
+    card_wake: Turn,
     pump_again: [AlarmId; 2],
     arrival: [AlarmId; 2],
     outbound: VecDeque<Tlp>,
@@ -126,7 +127,7 @@ impl<T: Tap> Machine<T> {
             root,
             config,
             now: Instant::ZERO,
-            card_wake: schedule.alarm(Event::CardWake),
+            card_wake: Turn::NEVER,
             pump_again: both_ways.map(|direction| schedule.alarm(Event::Pump(direction))),
             arrival: both_ways.map(|direction| schedule.alarm(Event::Arrival(direction))),
             schedule,
@@ -172,16 +173,26 @@ impl<T: Tap> Machine<T> {
     /// Lets the next event happen if it is due up to `until`.
     #[inline]
     fn step(&mut self, until: Instant) -> bool {
-        !self.schedule.rests(until) && self.step_now(until)
+        let wake = self.card_wake;
+        if wake.time() <= until && wake < self.schedule.next_turn() {
+            self.card_wake = Turn::NEVER;
+            self.now = wake.time().max(self.now);
+            self.turn_card();
+        } else {
+            let Some((at, event)) = self.schedule.take_due(until) else { return false };
+            self.now = at.max(self.now);
+            self.happen(event);
+        }
+        if self.root.iommu.is_some() {
+            self.note_iommu_writes();
+        }
+        true
     }
 
-    fn step_now(&mut self, until: Instant) -> bool {
-        let Some((at, event)) = self.schedule.take_due(until) else { return false };
-        self.now = at.max(self.now);
+    fn happen(&mut self, event: Event) {
         match event {
             Event::Arrival(direction) => self.arrive(direction),
             Event::Pump(direction) => self.pump(direction),
-            Event::CardWake => self.turn_card(),
             Event::Outbound => {
                 if let Some(tlp) = self.outbound.pop_front()
                     && !self.link_in_reset
@@ -194,12 +205,12 @@ impl<T: Tap> Machine<T> {
             Event::Root(event) => self.root_event(event),
             Event::Drain => self.drain_stores(),
         }
-        if self.root.iommu.is_some() {
-            while let Some((address, len_bytes)) = self.root.take_iommu_write() {
-                self.note_write(address, len_bytes);
-            }
+    }
+
+    fn note_iommu_writes(&mut self) {
+        while let Some((address, len_bytes)) = self.root.take_iommu_write() {
+            self.note_write(address, len_bytes);
         }
-        true
     }
 
     fn arrive(&mut self, direction: Direction) {
@@ -326,11 +337,16 @@ impl<T: Tap> Machine<T> {
 
     fn turn_card(&mut self) {
         if self.link_in_reset {
-            return self.schedule.set_alarm(self.card_wake, None);
+            self.card_wake = Turn::NEVER;
+            return;
         }
         self.card.advance(self.now, &mut self.link.card_port(self.now));
-        let wake = self.card.next_wake().map(|wake| wake.max(self.now));
-        self.schedule.set_alarm(self.card_wake, wake);
+        let wake =
+            self.card.next_wake().map_or(Instant::FAR_FUTURE, |wake| wake.max(self.now));
+        // As an alarm that is set to the time it has already, it keeps its place.
+        if wake != self.card_wake.time() {
+            self.card_wake = self.schedule.turn(wake);
+        }
         if self.link.waits(Direction::Upstream) {
             self.pump(Direction::Upstream);
         }

@@ -5,10 +5,8 @@
 //! card's next wake-up) has an alarm, which is moved rather than entered again and again.
 //!
 //! The events stand in one sorted row. It is short, and what is entered is nearly always the next thing
-//! or the last, so that a row costs less than a heap. The alarms stand in no order: each is moved about
-//! as often as the first of them is asked for, which takes one pass over a handful of numbers.
-
-use std::collections::VecDeque;
+//! or the last, so that a row costs less than a heap. The alarms stand in no order: the first of them is
+//! known until it rings or is put off, and then found in one pass over a handful of numbers.
 
 use crate::time::Instant;
 
@@ -16,27 +14,45 @@ use crate::time::Instant;
 const ALARMS: usize = 6;
 /// In a row longer than this, places are found by halves.
 const SHORT: usize = 16;
+/// So many entries of the row that have left are kept before the rest is moved up.
+const LEFT: usize = 64;
 
-/// Time, and at the same time the order of entry.
-type Key = u128;
-/// Never.
-const NEVER: Key = Key::MAX;
+/// A place among all that is to happen: a time, and the order of entry at that time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn(u128);
+
+impl Turn {
+    /// Behind all others.
+    pub const NEVER: Self = Self(u128::MAX);
+
+    #[inline]
+    fn new(at: Instant, order: u64) -> Self {
+        Self(u128::from(at.as_ps()) << 64 | u128::from(order))
+    }
+
+    /// When it is.
+    #[must_use]
+    #[inline]
+    pub const fn time(self) -> Instant {
+        Instant::from_ps((self.0 >> 64) as u64)
+    }
+}
 
 /// Events of type `E`, ordered by time, then by order of entry.
 #[derive(Debug)]
 pub struct Schedule<E> {
-    /// The next one first.
-    row: VecDeque<Entry<E>>,
-    /// The key of the first of the row.
-    first_of_row: Key,
-    alarms: [Key; ALARMS],
+    /// Sorted; those before `head` have left.
+    row: Vec<Entry<E>>,
+    head: usize,
+    /// Whose turn it is first in the row.
+    first_of_row: Turn,
+    alarms: [Turn; ALARMS],
     /// What leaves the schedule when the alarm of the same place rings.
     events: Vec<E>,
-    /// Which of the alarms rings first, unless they have moved.
-    first_alarm: (usize, Key),
-    alarms_moved: bool,
-    /// Nothing is due before this; what is due then is, unless alarms have moved.
-    next: Instant,
+    /// Which of the alarms rings first; none rings before that.
+    first_alarm: (usize, Turn),
+    /// It has rung, or was put off: which one is first has to be looked for.
+    looks_for_alarm: bool,
     entered: u64,
 }
 
@@ -44,9 +60,10 @@ pub struct Schedule<E> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AlarmId(usize);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Entry<E> {
-    key: Key,
+    at: Instant,
+    order: u64,
     event: E,
 }
 
@@ -55,13 +72,13 @@ impl<E> Schedule<E> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            row: VecDeque::new(),
-            first_of_row: NEVER,
-            alarms: [NEVER; ALARMS],
+            row: Vec::new(),
+            head: 0,
+            first_of_row: Turn::NEVER,
+            alarms: [Turn::NEVER; ALARMS],
             events: Vec::new(),
-            first_alarm: (0, NEVER),
-            alarms_moved: false,
-            next: Instant::FAR_FUTURE,
+            first_alarm: (0, Turn::NEVER),
+            looks_for_alarm: false,
             entered: 0,
         }
     }
@@ -69,29 +86,39 @@ impl<E> Schedule<E> {
     /// Enters an event that is due at `at`.
     #[inline]
     pub fn at(&mut self, at: Instant, event: E) {
-        let key = self.new_key(at);
-        if key < self.first_of_row {
-            self.first_of_row = key;
-            self.next = self.next.min(at);
-            self.row.push_front(Entry { key, event });
+        self.entered += 1;
+        let entry = Entry { at, order: self.entered, event };
+        if at < self.first_of_row.time() || self.is_empty() {
+            self.first_of_row = Turn::new(at, self.entered);
+            self.enter_first(entry);
         } else {
-            self.enter_behind(Entry { key, event });
+            self.enter_behind(entry);
         }
     }
 
-    /// Enters what is not the first of the row.
+    fn enter_first(&mut self, entry: Entry<E>) {
+        match self.head.checked_sub(1) {
+            Some(place) => {
+                self.head = place;
+                self.row[place] = entry;
+            }
+            None if self.row.is_empty() => self.row.push(entry),
+            None => self.row.insert(0, entry),
+        }
+    }
+
+    /// Enters what is not the first of the row: behind all that is due as early.
     fn enter_behind(&mut self, entry: Entry<E>) {
-        let key = entry.key;
-        let mut place = self.row.len();
-        if place > SHORT {
-            place = self.row.partition_point(|other| other.key < key);
-            return self.row.insert(place, entry);
+        let later = |other: &Entry<E>| other.at > entry.at;
+        if !self.row.last().is_some_and(later) {
+            return self.row.push(entry);
         }
-        self.row.push_back(entry);
-        while place > 0 && self.row[place - 1].key > key {
-            self.row.swap(place - 1, place);
-            place -= 1;
-        }
+        let waiting = &self.row[self.head..];
+        let place = match waiting.len().checked_sub(SHORT) {
+            Some(near) if later(&waiting[near]) => waiting.partition_point(|other| !later(other)),
+            _ => waiting.iter().rposition(|other| !later(other)).map_or(0, |before| before + 1),
+        };
+        self.row.insert(self.head + place, entry);
     }
 
     /// Makes an alarm, which is not set yet; when it rings, `event` leaves the schedule.
@@ -111,11 +138,20 @@ impl<E> Schedule<E> {
     #[inline]
     pub fn set_alarm(&mut self, alarm: AlarmId, at: Option<Instant>) {
         let at = at.unwrap_or(Instant::FAR_FUTURE);
-        if time_of(self.alarms[alarm.0]) != at {
-            let key = self.new_key(at);
-            self.alarms[alarm.0] = if at == Instant::FAR_FUTURE { NEVER } else { key };
-            self.alarms_moved = true;
-            self.next = self.next.min(at);
+        if self.alarms[alarm.0].time() != at {
+            self.move_alarm(alarm.0, at);
+        }
+    }
+
+    #[inline]
+    fn move_alarm(&mut self, alarm: usize, at: Instant) {
+        let turn = self.turn(at);
+        self.alarms[alarm] = turn;
+        if turn < self.first_alarm.1 {
+            self.first_alarm = (alarm, turn);
+            self.looks_for_alarm = false;
+        } else {
+            self.looks_for_alarm |= alarm == self.first_alarm.0;
         }
     }
 
@@ -123,73 +159,71 @@ impl<E> Schedule<E> {
     #[must_use]
     #[inline]
     pub fn next_time(&self) -> Option<Instant> {
-        let next = match self.alarms_moved {
-            true => time_of(earliest(&self.alarms).1.min(self.first_of_row)),
-            false => self.next,
-        };
+        let alarm = if self.looks_for_alarm { earliest(&self.alarms) } else { self.first_alarm };
+        let next = alarm.1.min(self.first_of_row).time();
         (next != Instant::FAR_FUTURE).then_some(next)
+    }
+
+    /// Whose turn is next.
+    #[must_use]
+    #[inline]
+    pub fn next_turn(&mut self) -> Turn {
+        if self.looks_for_alarm {
+            self.look_at_alarms();
+        }
+        self.first_alarm.1.min(self.first_of_row)
+    }
+
+    /// A turn at `at` for somebody who keeps it himself: behind all that was entered for that time, or set to
+    /// it, before, and ahead of all that will be. At the far future it is never.
+    #[inline]
+    pub fn turn(&mut self, at: Instant) -> Turn {
+        if at == Instant::FAR_FUTURE {
+            return Turn::NEVER;
+        }
+        self.entered += 1;
+        Turn::new(at, self.entered)
     }
 
     /// Whether [`Self::take_due`] has certainly no event: a comparison, which may say "no" too often.
     #[must_use]
     #[inline]
     pub fn rests(&self, now: Instant) -> bool {
-        self.next > now
+        self.first_alarm.1.time() > now && self.first_of_row.time() > now
     }
 
     /// Whether [`Self::take_due`] has an event.
     #[must_use]
     #[inline]
     pub fn is_due(&mut self, now: Instant) -> bool {
-        if self.next > now {
-            return false;
-        }
-        if self.alarms_moved {
-            self.look_at_alarms();
-        }
-        self.next <= now
+        !self.rests(now) && self.next_turn().time() <= now
     }
 
     /// Drops every event and sets every alarm off.
     pub fn clear(&mut self) {
         self.row.clear();
-        self.first_of_row = NEVER;
-        self.alarms = [NEVER; ALARMS];
+        self.head = 0;
+        self.first_of_row = Turn::NEVER;
+        self.alarms = [Turn::NEVER; ALARMS];
         self.look_at_alarms();
     }
 
     /// How many events are waiting, alarms not counted.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.row.len()
+        self.row.len() - self.head
     }
 
     /// Whether no event is waiting, alarms not counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.row.is_empty()
-    }
-
-    #[inline]
-    fn new_key(&mut self, at: Instant) -> Key {
-        let key = Key::from(at.as_ps()) << 64 | Key::from(self.entered);
-        self.entered += 1;
-        key
+        self.len() == 0
     }
 
     #[inline]
     fn look_at_alarms(&mut self) {
         self.first_alarm = earliest(&self.alarms);
-        self.alarms_moved = false;
-        self.next = time_of(self.first_alarm.1.min(self.first_of_row));
-    }
-
-    #[inline]
-    fn take_from_row(&mut self) -> Option<(Instant, E)> {
-        let Entry { key, event } = self.row.pop_front()?;
-        self.first_of_row = self.row.front().map_or(NEVER, |first| first.key);
-        self.next = time_of(self.first_alarm.1.min(self.first_of_row));
-        Some((time_of(key), event))
+        self.looks_for_alarm = false;
     }
 }
 
@@ -200,29 +234,45 @@ impl<E: Copy> Schedule<E> {
         if !self.is_due(now) {
             return None;
         }
-        let (alarm, key) = self.first_alarm;
-        if self.first_of_row < key {
+        let (alarm, turn) = self.first_alarm;
+        if self.first_of_row < turn {
             return self.take_from_row();
         }
         // No alarm is set when the far future is asked for.
-        let event = *self.events.get(alarm).filter(|_| key != NEVER)?;
-        self.alarms[alarm] = NEVER;
-        self.alarms_moved = true;
-        Some((time_of(key), event))
+        let event = *self.events.get(alarm).filter(|_| turn != Turn::NEVER)?;
+        self.alarms[alarm] = Turn::NEVER;
+        self.looks_for_alarm = true;
+        Some((turn.time(), event))
     }
-}
 
-#[inline]
-fn time_of(key: Key) -> Instant {
-    Instant::from_ps((key >> 64) as u64)
+    #[inline]
+    fn take_from_row(&mut self) -> Option<(Instant, E)> {
+        let Entry { at, event, .. } = *self.row.get(self.head)?;
+        self.head += 1;
+        match self.row.get(self.head) {
+            Some(next) => {
+                self.first_of_row = Turn::new(next.at, next.order);
+                if self.head == LEFT {
+                    self.row.drain(..LEFT);
+                    self.head = 0;
+                }
+            }
+            None => {
+                self.first_of_row = Turn::NEVER;
+                self.row.clear();
+                self.head = 0;
+            }
+        }
+        Some((at, event))
+    }
 }
 
 /// The first alarm to ring, and when. Without a branch: which one it is cannot be foreseen.
 #[inline]
-fn earliest(alarms: &[Key; ALARMS]) -> (usize, Key) {
+fn earliest(alarms: &[Turn; ALARMS]) -> (usize, Turn) {
     let mut first = (0, alarms[0]);
-    for (place, &key) in alarms.iter().enumerate().skip(1) {
-        first = if key < first.1 { (place, key) } else { first };
+    for (place, &turn) in alarms.iter().enumerate().skip(1) {
+        first = if turn < first.1 { (place, turn) } else { first };
     }
     first
 }

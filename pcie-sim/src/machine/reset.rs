@@ -6,6 +6,7 @@
 
 use super::Machine;
 use crate::endpoint::{Direction, Endpoint, Port, Tap};
+use crate::schedule::Turn;
 
 impl<T: Tap> Machine<T> {
     /// The root port's registers were written: a reset of the link may begin or end by it.
@@ -14,7 +15,7 @@ impl<T: Tap> Machine<T> {
         let ends = self.link_in_reset && !held;
         self.link_in_reset = held;
         if held {
-            self.schedule.set_alarm(self.card_wake, None);
+            self.card_wake = Turn::NEVER;
         }
         if ends {
             self.link.bring_up(self.now);
