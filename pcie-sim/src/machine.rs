@@ -232,21 +232,41 @@ impl<T: Tap> Machine<T> {
 
     /// Takes what has come up, as far as the root complex has room for it.
     fn take_upstream(&mut self) {
-        while self.root.has_room()
-            && self.link.has_landed(Direction::Upstream)
-            && let Some(tlp) = self.link.take_at_root(self.now)
-        {
-            self.root_receives(tlp);
+        while self.root.has_room() && self.link.has_landed(Direction::Upstream) {
+            if self.root.iommu.is_some() || self.path.is_some() {
+                self.root.bypassed = self.card.bypasses_translation();
+            }
+            if !self.take_memory_request()
+                && let Some(tlp) = self.link.take_at_root(self.now)
+            {
+                self.root_receives(tlp);
+            }
         }
     }
 
+    /// Takes what nearly everything is that comes up, without moving it; `false` when something else has.
     #[inline]
-    fn root_receives(&mut self, tlp: Tlp) {
-        if self.root.iommu.is_some() || self.path.is_some() {
-            self.root.bypassed = self.card.bypasses_translation();
+    fn take_memory_request(&mut self) -> bool {
+        let Self { now, root, link, schedule, .. } = self;
+        match link.first_at_root() {
+            Some(Tlp::MemRead(read)) => root.memory_read(*now, read, schedule),
+            Some(Tlp::MemWrite(write)) => root.memory_write(*now, write, schedule),
+            _ => return false,
         }
+        match self.root.take_refusal() {
+            None => self.link.drop_at_root(self.now),
+            Some(refusal) => {
+                if let Some(tlp) = self.link.take_at_root(self.now) {
+                    self.refused(refusal, &tlp);
+                }
+            }
+        }
+        true
+    }
+
+    fn root_receives(&mut self, tlp: Tlp) {
         match tlp {
-            Tlp::MemRead(read) => self.memory_read(read),
+            Tlp::MemRead(read) => self.memory_read(&read),
             Tlp::MemWrite(write) => self.memory_write(write),
             Tlp::Completion(completion) => self.cpu_receives(completion),
             Tlp::Message(message) => self.message_arrives(&message),
@@ -355,7 +375,17 @@ impl<T: Tap> Machine<T> {
         }
     }
 
+    #[inline]
     fn pump(&mut self, direction: Direction) {
+        match self.link.busy(direction, self.now, &self.tap) {
+            Some(again) => {
+                self.schedule.set_alarm(self.pump_again[direction as usize], Some(again));
+            }
+            None => self.pump_now(direction),
+        }
+    }
+
+    fn pump_now(&mut self, direction: Direction) {
         let pumped = self.link.pump(direction, self.now, &mut self.tap);
         self.schedule.set_alarm(self.arrival[direction as usize], pumped.arrives);
         self.schedule.set_alarm(self.pump_again[direction as usize], pumped.again);

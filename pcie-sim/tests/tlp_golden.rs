@@ -311,7 +311,7 @@ fn an_error_message_goes_to_the_root_complex_in_four_doublewords() {
         attributes: PLAIN,
     };
     let bytes = [0b001_10000, 0, 0, 0, 1, 0, 0, 0x33, 0, 0, 0, 0, 0, 0, 0, 0];
-    golden(Tlp::Message(message), &bytes);
+    golden(Tlp::Message(Box::new(message)), &bytes);
 }
 
 /// §2.2.8.6, figure "Header for Vendor-Defined Messages": routed by id, with one doubleword of data.
@@ -328,7 +328,7 @@ fn a_vendor_message_by_id_has_target_vendor_and_words_of_its_own() {
         attributes: PLAIN,
     };
     golden(
-        Tlp::Message(message),
+        Tlp::Message(Box::new(message)),
         &[
             0b011_10010, // Fmt 011 (4 DW, data), Type 1 0 + r = 010 (by id)
             0, 0, 1, 1, 0, 3, 0x7e,
@@ -367,6 +367,6 @@ fn the_routing_of_a_message_is_the_low_three_bits_of_its_type() {
             data: Payload::new(),
             attributes: PLAIN,
         };
-        golden(Tlp::Message(message), &wire);
+        golden(Tlp::Message(Box::new(message)), &wire);
     }
 }

@@ -263,7 +263,7 @@ fn atomic_requests_have_a_type_each_and_their_operands_as_data() {
 fn the_usual_messages_have_the_codes_routings_and_words_of_the_specification() {
     let said = |message: Message, first: u8, code: u8| {
         let mut bytes = Vec::new();
-        emit(&Tlp::Message(message), &mut bytes);
+        emit(&Tlp::Message(Box::new(message)), &mut bytes);
         assert_eq!((bytes[0], bytes[7]), (first, code));
         assert!(parse(&bytes).is_ok());
         bytes

@@ -272,7 +272,7 @@ fn what_stands_on_the_wire_is_what_the_codec_writes() {
         data: Payload::new(),
         attributes,
     };
-    let to_root = kind(&Tlp::Message(message));
+    let to_root = kind(&Tlp::Message(Box::new(message)));
     assert_eq!(to_root >> 3, number("TLP_TYPE_MESSAGE"));
     assert_eq!(to_root & 7, number("TLP_TYPE_MESSAGE_TO_ROOT"));
     for (status, name) in [

@@ -313,9 +313,7 @@ impl Lane {
         if self.row.queued() == 0 {
             None
         } else if self.busy_until > now {
-            // A DLLP that is due by then goes first.
-            let after = if owed <= self.busy_until { pace.dllp } else { Span::ZERO };
-            Some(self.busy_until + after)
+            Some(self.next_free(owed, pace))
         } else {
             let unacked = self.sequence - self.acked;
             let bytes = self.sent_bytes - self.acked_bytes;
@@ -323,6 +321,13 @@ impl Lane {
             let ready = self.row.ready(|flight| room.allows(flight));
             if ready { Some(now) } else { self.next_dllp(wire_free, pace) }
         }
+    }
+
+    /// When the wire, which is busy, can carry a TLP. A DLLP that is due by then goes first.
+    #[inline(always)]
+    pub(super) fn next_free(&self, owed: Instant, pace: &Pace) -> Instant {
+        let after = if owed <= self.busy_until { pace.dllp } else { Span::ZERO };
+        self.busy_until + after
     }
 
     /// When the next TLP on the wire has arrived whole.
@@ -366,6 +371,15 @@ impl Lane {
         let &Flight { data_credits, class, .. } = self.row.landed()?;
         self.receiver.free(now, class, data_credits, pace);
         self.row.take()
+    }
+
+    /// As [`Self::take`], of a TLP that was looked at where it is.
+    #[inline]
+    pub(super) fn drop_landed(&mut self, now: Instant, pace: &Pace) {
+        if let Some(&Flight { data_credits, class, .. }) = self.row.landed() {
+            self.receiver.free(now, class, data_credits, pace);
+            self.row.drop_landed();
+        }
     }
 
     /// The link is down: what waits, what is on the wire and what is kept is gone. How many TLPs that the

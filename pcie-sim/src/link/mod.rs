@@ -304,6 +304,30 @@ impl Link {
         std::mem::take(&mut self.aside.events)
     }
 
+    /// When [`Link::pump`] is to be called again, where a call now would come to nothing: the wire is busy,
+    /// nobody wants to know of credits and DLLPs, nothing goes wrong. What the data link layer does meanwhile is
+    /// done when next somebody looks.
+    #[must_use]
+    #[inline]
+    pub fn busy<T: Tap + ?Sized>(
+        &self,
+        direction: Direction,
+        now: Instant,
+        tap: &T,
+    ) -> Option<Instant> {
+        let (lane, other) = match direction {
+            Direction::Downstream => (&self.down, &self.up),
+            Direction::Upstream => (&self.up, &self.down),
+        };
+        let asked = direction == Direction::Upstream && self.card_refused.get();
+        let fails = self.faulty || !self.is_up || self.has_events();
+        if lane.busy_until <= now || lane.row.queued() == 0 || asked || fails {
+            return None;
+        }
+        let watched = tap.watches_credits() || tap.watches_data_link();
+        (!watched).then(|| lane.next_free(other.receiver.first(), &self.pace))
+    }
+
     /// Sends what can be sent in one direction.
     #[inline]
     pub fn pump<T: Tap + ?Sized>(
@@ -389,6 +413,19 @@ impl Link {
             Direction::Downstream => self.down.row.has_landed(),
             Direction::Upstream => self.up.row.has_landed(),
         }
+    }
+
+    /// The next TLP in the root port's receive buffer.
+    #[inline]
+    pub fn first_at_root(&mut self) -> Option<&mut Tlp> {
+        self.up.row.first_landed()
+    }
+
+    /// The root port is done with the next TLP in its receive buffer.
+    #[inline]
+    pub fn drop_at_root(&mut self, now: Instant) {
+        self.exchange(now);
+        self.up.drop_landed(now, &self.pace);
     }
 
     /// The root port takes the next TLP out of its receive buffer.

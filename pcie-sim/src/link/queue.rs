@@ -180,6 +180,22 @@ impl Row {
         if self.landed == 0 { None } else { self.row.front() }
     }
 
+    /// The oldest in the receive buffer, to be used up there.
+    #[inline(always)]
+    pub(super) fn first_landed(&mut self) -> Option<&mut Tlp> {
+        if self.landed == 0 { None } else { self.row.front_mut().map(|flight| &mut flight.tlp) }
+    }
+
+    /// The oldest in the receive buffer is gone.
+    #[inline(always)]
+    pub(super) fn drop_landed(&mut self) {
+        if self.landed != 0 {
+            self.landed -= 1;
+            self.sent -= 1;
+            self.row.pop_front();
+        }
+    }
+
     /// Takes the oldest out of the receive buffer.
     #[inline(always)]
     pub(super) fn take(&mut self) -> Option<Tlp> {

@@ -7,7 +7,7 @@ use crate::endpoint::{Direction, Tap};
 use crate::link::aside::{LinkError, LinkEvent, Side};
 use crate::root::inbound::Refusal;
 use crate::spec::aer::{Error, Signal};
-use crate::tlp::{Completion, FlowClass, MemRead, MemWrite, Message, Payload, Tlp};
+use crate::tlp::{Completion, FlowClass, MemRead, MemWrite, Message, Tlp};
 
 impl<T: Tap> Machine<T> {
     /// The root port has detected an error in `tlp`, or in none.
@@ -28,7 +28,7 @@ impl<T: Tap> Machine<T> {
     }
 
     /// The root complex has refused a request of the card's. What an IOMMU blocks it records itself.
-    fn refused(&mut self, refusal: Refusal, request: &Tlp) {
+    pub(super) fn refused(&mut self, refusal: Refusal, request: &Tlp) {
         let answered = request.flow_class() == FlowClass::NonPosted;
         // Whoever is answered hears of it by the answer. PCIe 5.0 §6.2.3.2.4.1.
         let role = if answered { Role::Advisory } else { Role::Sole };
@@ -53,23 +53,14 @@ impl<T: Tap> Machine<T> {
         self.findings.push(CpuFinding::UnexpectedCompletion { at: self.now, completion });
     }
 
-    #[inline]
-    pub(super) fn memory_read(&mut self, read: MemRead) {
-        let request = read.clone();
+    pub(super) fn memory_read(&mut self, read: &MemRead) {
         self.root.memory_read(self.now, read, &mut self.schedule);
-        self.tell_refused(|| Tlp::MemRead(request));
+        self.tell_refused(|| Tlp::MemRead(read.clone()));
     }
 
-    #[inline]
-    pub(super) fn memory_write(&mut self, write: MemWrite) {
-        let MemWrite { requester, tag, address, attributes, .. } = write;
-        let len = write.data.len();
-        self.root.memory_write(self.now, write, &mut self.schedule);
-        self.tell_refused(|| {
-            // Only the header is logged, and that does not have the data.
-            let data = Payload::from_elem(0, len);
-            Tlp::MemWrite(MemWrite { requester, tag, address, data, attributes })
-        });
+    pub(super) fn memory_write(&mut self, mut write: MemWrite) {
+        self.root.memory_write(self.now, &mut write, &mut self.schedule);
+        self.tell_refused(|| Tlp::MemWrite(write));
     }
 
     /// Records a refusal of the root complex, if there was one since this was last asked.

@@ -206,7 +206,7 @@ impl RootComplex {
     pub fn memory_read(
         &mut self,
         now: Instant,
-        request: MemRead,
+        request: &MemRead,
         schedule: &mut Schedule<impl From<RootEvent>>,
     ) {
         let len = u32::from(request.len_bytes);
@@ -217,7 +217,7 @@ impl RootComplex {
             Ok(place) => self.read_done(found, place, len).max(self.last_commit),
             Err(_) => found,
         };
-        let pending = Some(PendingRead { request, from });
+        let pending = Some(PendingRead { request: request.clone(), from });
         let slot = match self.free_reads.pop() {
             Some(slot) => {
                 self.reads[slot as usize] = pending;
@@ -251,23 +251,24 @@ impl RootComplex {
         self.ordered.len() < self.timing.posted_queue as usize
     }
 
-    /// A memory write request from the card: data, or an interrupt.
+    /// A memory write request from the card: data, or an interrupt. Its data is taken out of it, unless it is
+    /// refused.
     pub fn memory_write(
         &mut self,
         now: Instant,
-        write: MemWrite,
+        write: &mut MemWrite,
         schedule: &mut Schedule<impl From<RootEvent>>,
     ) {
         let mut written = None;
         let (effect, took) = if INTERRUPT_RANGE.contains(&write.address) {
-            (self.interrupt_of(now, &write), Span::ZERO)
+            (self.interrupt_of(now, write), Span::ZERO)
         } else {
             let len = write.data.len() as u32;
             let (to, took) = self.locate(now, write.requester, write.address, len, DmaKind::Write);
             let effect = match to {
                 Ok(address) => {
                     written = Some((address, u64::from(len)));
-                    Ordered::Write { address, data: write.data }
+                    Ordered::Write { address, data: std::mem::take(&mut write.data) }
                 }
                 Err(_) => Ordered::Nothing,
             };

@@ -254,8 +254,8 @@ pub enum Tlp {
     ConfigWrite(ConfigWrite),
     /// Cpl, CplD.
     Completion(Completion),
-    /// Msg, MsgD.
-    Message(Message),
+    /// Msg, MsgD. In a box, since it is the longest and rare: every packet is moved a few times.
+    Message(Box<Message>),
     /// IORd.
     IoRead(IoRead),
     /// IOWr.

@@ -188,7 +188,8 @@ fn message() -> impl Strategy<Value = Tlp> {
             if let Some(bytes) = messages::data_bytes(code) {
                 data.resize(bytes, 0x5a);
             }
-            Tlp::Message(Message { requester, tag, code, routing, specific, data, attributes })
+            let message = Message { requester, tag, code, routing, specific, data, attributes };
+            Tlp::Message(Box::new(message))
         },
     )
 }

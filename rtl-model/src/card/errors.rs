@@ -50,7 +50,7 @@ impl Card {
     }
 
     /// A message that the card does not know is an unsupported request. PCIe 5.0 §2.3.1.
-    pub(super) fn message(&mut self, message: Message) {
+    pub(super) fn message(&mut self, message: Box<Message>) {
         if !TAKEN.contains(&message.code) {
             self.unsupported(Role::Sole, &Tlp::Message(message));
         }

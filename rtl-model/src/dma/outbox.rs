@@ -130,7 +130,7 @@ impl Dma {
             data: Payload::new(),
             attributes: Attributes::default(),
         };
-        self.send(now, port, Tlp::Message(message));
+        self.send(now, port, Tlp::Message(Box::new(message)));
         true
     }
 

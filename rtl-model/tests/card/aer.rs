@@ -293,7 +293,7 @@ fn a_message_that_the_card_does_not_know_is_an_unsupported_request() {
     let mut rig = Rig::placed(net());
     everything_on(&mut rig);
     let message = |code| {
-        Tlp::Message(Message {
+        Tlp::Message(Box::new(Message {
             requester: ROOT,
             tag: Tag(0),
             code,
@@ -301,7 +301,7 @@ fn a_message_that_the_card_does_not_know_is_an_unsupported_request() {
             specific: [0; 8],
             data: Payload::new(),
             attributes: Attributes::default(),
-        })
+        }))
     };
     rig.deliver(message(0x7f));
     assert_eq!(signals(&mut rig), []);

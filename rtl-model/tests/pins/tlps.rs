@@ -83,7 +83,7 @@ pub(crate) fn any(lots: &mut Sequence) -> Tlp {
                 Tlp::ConfigWrite(ConfigWrite { requester, tag, target, offset, data, forwarded })
             }
         }
-        _ => Tlp::Message(Message {
+        _ => Tlp::Message(Box::new(Message {
             requester: A,
             tag: Tag(0),
             code: 0x30,
@@ -91,7 +91,7 @@ pub(crate) fn any(lots: &mut Sequence) -> Tlp {
             specific: [0; 8],
             data: Payload::new(),
             attributes: Attributes::default(),
-        }),
+        })),
     };
     assert_eq!(check(&tlp), Ok(()), "{tlp:?}");
     tlp

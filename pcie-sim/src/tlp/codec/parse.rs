@@ -295,5 +295,5 @@ fn message(frame: &Frame<'_>) -> Result<Tlp, TlpError> {
         attributes: frame.attributes,
     };
     check_code(&message)?;
-    Ok(Tlp::Message(message))
+    Ok(Tlp::Message(Box::new(message)))
 }
