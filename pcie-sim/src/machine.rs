@@ -166,29 +166,34 @@ impl<T: Tap> Machine<T> {
 
     /// Lets everything happen that is due up to `until`.
     pub fn run_until(&mut self, until: Instant) {
-        while self.step(until) {}
+        self.run(until, |_| false);
         self.now = self.now.max(until);
     }
 
-    /// Lets the next event happen if it is due up to `until`.
-    #[inline]
-    fn step(&mut self, until: Instant) -> bool {
-        let wake = self.card_wake;
-        if wake.time() <= until && wake < self.schedule.next_turn() {
-            self.card_wake = Turn::NEVER;
-            self.now = wake.time().max(self.now);
-            self.turn_card();
-        } else {
-            let Some((at, event)) = self.schedule.take_due(until) else { return false };
+    /// Lets happen what is due up to `until`, one event after the other, until it is `over`; whether it is.
+    fn run(&mut self, until: Instant, over: impl Fn(&Self) -> bool) -> bool {
+        while !over(self) {
+            let (wake, next) = (self.card_wake, self.schedule.next_turn());
+            let at = wake.min(next).time();
+            if at > until {
+                return false;
+            }
             self.now = at.max(self.now);
-            self.happen(event);
-        }
-        if self.root.iommu.is_some() {
-            self.note_iommu_writes();
+            if wake < next {
+                self.card_wake = Turn::NEVER;
+                self.turn_card();
+            } else {
+                let Some(event) = self.schedule.take_next() else { return false };
+                self.happen(event);
+            }
+            if self.root.iommu.is_some() {
+                self.note_iommu_writes();
+            }
         }
         true
     }
 
+    #[inline]
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrival(direction) => self.arrive(direction),
@@ -423,13 +428,10 @@ impl<T: Tap> Machine<T> {
             self.schedule.at(self.now + self.config.root.outbound, Event::Answer);
         }
         let deadline = self.now + self.config.root.completion_timeout;
-        while !self.answered {
-            if !self.step(deadline) {
-                self.now = deadline;
-                self.detect(Error::CompletionTimeout, Role::Sole, None);
-                self.findings.push(CpuFinding::CompletionTimeout { at: deadline, request });
-                break;
-            }
+        if !self.run(deadline, |machine| machine.answered) {
+            self.now = deadline;
+            self.detect(Error::CompletionTimeout, Role::Sole, None);
+            self.findings.push(CpuFinding::CompletionTimeout { at: deadline, request });
         }
         self.asked = None;
         self.answer.take().filter(|answer| answer.status == CompletionStatus::Success)
@@ -437,12 +439,12 @@ impl<T: Tap> Machine<T> {
 
     fn post(&mut self, address: PhysAddr, data: Payload) {
         let deadline = self.now + self.config.root.completion_timeout;
-        while self.outbound.len() + self.link.queued(Direction::Downstream) >= STORE_BUFFER {
-            if !self.step(deadline) {
-                self.now = deadline;
-                self.findings.push(CpuFinding::PostedStuck { at: deadline });
-                break;
-            }
+        let has_room = |machine: &Self| {
+            machine.outbound.len() + machine.link.queued(Direction::Downstream) < STORE_BUFFER
+        };
+        if !self.run(deadline, has_room) {
+            self.now = deadline;
+            self.findings.push(CpuFinding::PostedStuck { at: deadline });
         }
         self.send_down(Tlp::MemWrite(MemWrite {
             requester: ROOT_COMPLEX,

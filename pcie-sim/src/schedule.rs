@@ -231,9 +231,16 @@ impl<E: Copy> Schedule<E> {
     /// Takes the next event if it is due at or before `now`.
     #[inline]
     pub fn take_due(&mut self, now: Instant) -> Option<(Instant, E)> {
-        if !self.is_due(now) {
+        if self.rests(now) {
             return None;
         }
+        let at = self.next_turn().time();
+        if at > now { None } else { self.take_next().map(|event| (at, event)) }
+    }
+
+    /// Takes the event whose turn [`Self::next_turn`] has just given.
+    #[inline]
+    pub fn take_next(&mut self) -> Option<E> {
         let (alarm, turn) = self.first_alarm;
         if self.first_of_row < turn {
             return self.take_from_row();
@@ -242,12 +249,12 @@ impl<E: Copy> Schedule<E> {
         let event = *self.events.get(alarm).filter(|_| turn != Turn::NEVER)?;
         self.alarms[alarm] = Turn::NEVER;
         self.looks_for_alarm = true;
-        Some((turn.time(), event))
+        Some(event)
     }
 
     #[inline]
-    fn take_from_row(&mut self) -> Option<(Instant, E)> {
-        let Entry { at, event, .. } = *self.row.get(self.head)?;
+    fn take_from_row(&mut self) -> Option<E> {
+        let Entry { event, .. } = *self.row.get(self.head)?;
         self.head += 1;
         match self.row.get(self.head) {
             Some(next) => {
@@ -263,7 +270,7 @@ impl<E: Copy> Schedule<E> {
                 self.head = 0;
             }
         }
-        Some((at, event))
+        Some(event)
     }
 }
 

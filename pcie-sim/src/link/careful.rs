@@ -189,7 +189,7 @@ impl Lane {
         let times = if fault == TlpFault::Duplicate { 2 } else { 1 };
         for _ in 0..times {
             let departs = self.busy_until.max(now);
-            self.busy_until = departs + pace.on_wire(kept.wire_bytes);
+            self.busy_until = departs + pace.on_wire.of(kept.wire_bytes);
             let mut arrives = self.busy_until + pace.timing.propagation;
             if let TlpFault::Delay(span) = fault {
                 arrives += span;

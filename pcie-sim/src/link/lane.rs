@@ -228,7 +228,7 @@ impl Lane {
         let wire_is_empty = self.row.on_wire() == 0;
         let Some(flight) = self.row.depart(index) else { return false };
         let Flight { class, data_credits, wire_bytes, .. } = *flight;
-        self.busy_until = now + pace.on_wire(wire_bytes);
+        self.busy_until = now + pace.on_wire.of(wire_bytes);
         flight.arrives = self.busy_until + pace.timing.propagation;
         flight.sequence = (self.sequence & 0xfff) as u16;
         if wire_is_empty {

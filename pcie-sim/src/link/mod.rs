@@ -33,7 +33,7 @@ use self::faults::{LinkFault, Upset};
 use self::lane::Lane;
 pub use self::queue::Choices;
 use self::sender::Desk;
-pub use self::timing::{Generation, LinkTiming};
+pub use self::timing::{Generation, LinkTiming, WireTimes};
 use crate::endpoint::{Direction, Port, Tap};
 use crate::time::{Instant, Span};
 use crate::tlp::{FlowClass, Tlp};
@@ -42,9 +42,6 @@ use crate::tlp::{FlowClass, Tlp};
 const TRANSMIT_ROOM: usize = 4;
 /// TLPs without Ack after which a transmitter waits, whatever its buffer: half of the sequence numbers.
 const SEQUENCE_ROOM: u64 = 2047;
-
-/// Doublewords up to which a TLP's time on the wire is worked out beforehand: 4 KiB of data, and a header.
-const DOUBLEWORDS: u32 = 1032;
 
 /// In which order the root complex returns completions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,8 +126,7 @@ impl Default for LinkConfig {
 #[derive(Debug)]
 struct Pace {
     timing: LinkTiming,
-    /// [`LinkTiming::serialisation`] of so many doublewords: the division is dear.
-    on_wire: Box<[Span]>,
+    on_wire: WireTimes,
     /// One DLLP on the wire.
     dllp: Span,
     ack_latency: Span,
@@ -155,7 +151,7 @@ impl Pace {
         let largest = timing.serialisation(u32::from(mps) + 28);
         let longest = (timing.propagation + largest + dllp) * 2 + ack_latency;
         Self {
-            on_wire: (0..DOUBLEWORDS).map(|dwords| timing.serialisation(4 * dwords)).collect(),
+            on_wire: WireTimes::new(&timing),
             timing,
             dllp,
             ack_latency,
@@ -168,14 +164,6 @@ impl Pace {
         }
     }
 
-    /// How long so many bytes are on the wire.
-    #[inline]
-    fn on_wire(&self, bytes: u32) -> Span {
-        match self.on_wire.get(bytes as usize / 4) {
-            Some(&span) if bytes.is_multiple_of(4) => span,
-            _ => self.timing.serialisation(bytes),
-        }
-    }
 }
 
 /// The link, both directions.

@@ -82,6 +82,35 @@ impl LinkTiming {
     }
 }
 
+/// Doublewords up to which a time on the wire is worked out beforehand: 4 KiB of data, and a header.
+const DOUBLEWORDS: u32 = 1032;
+
+/// [`LinkTiming::serialisation`] of whole doublewords, worked out beforehand: the division is dear.
+#[derive(Debug)]
+pub struct WireTimes {
+    timing: LinkTiming,
+    of_dwords: Box<[Span]>,
+}
+
+impl WireTimes {
+    /// Of this link.
+    #[must_use]
+    pub fn new(timing: &LinkTiming) -> Self {
+        let of_dwords = (0..DOUBLEWORDS).map(|dwords| timing.serialisation(4 * dwords)).collect();
+        Self { timing: *timing, of_dwords }
+    }
+
+    /// How long `bytes` bytes occupy the lanes; rounded up to a picosecond.
+    #[must_use]
+    #[inline]
+    pub fn of(&self, bytes: u32) -> Span {
+        match self.of_dwords.get(bytes as usize / 4) {
+            Some(&span) if bytes.is_multiple_of(4) => span,
+            _ => self.timing.serialisation(bytes),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +126,15 @@ mod tests {
         assert_eq!(timing(Generation::Gen2, 4).serialisation(4), Span::from_ns(2));
         assert_eq!(timing(Generation::Gen3, 8).serialisation(63_015), Span::from_ps(7_999_952));
         assert_eq!(timing(Generation::Gen5, 16).serialisation(512), Span::from_ps(8_125));
+    }
+
+    #[test]
+    fn a_time_worked_out_beforehand_is_the_one_worked_out_now() {
+        let timing = timing(Generation::Gen3, 8);
+        let times = WireTimes::new(&timing);
+        for bytes in (0..300).chain(4_000..5_000) {
+            assert_eq!(times.of(bytes), timing.serialisation(bytes), "{bytes}");
+        }
     }
 
     #[test]

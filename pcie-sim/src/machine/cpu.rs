@@ -156,11 +156,8 @@ impl<T: Tap> Bus for Machine<T> {
 
     fn wait_interrupt(&mut self, deadline: Instant) -> Option<Vector> {
         self.flush_combining();
-        while self.pending.is_empty() {
-            if !self.step(deadline) {
-                self.now = self.now.max(deadline);
-                return None;
-            }
+        if !self.run(deadline, |machine| !machine.pending.is_empty()) {
+            self.now = self.now.max(deadline);
         }
         self.pending.pop_front()
     }
@@ -169,11 +166,8 @@ impl<T: Tap> Bus for Machine<T> {
         self.flush_combining();
         self.watch = Some((address, len_bytes));
         self.watch_hit = false;
-        while !self.watch_hit {
-            if !self.step(deadline) {
-                self.now = self.now.max(deadline);
-                break;
-            }
+        if !self.run(deadline, |machine| machine.watch_hit) {
+            self.now = self.now.max(deadline);
         }
         self.watch = None;
         if self.watch_hit {

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use pcie_sim::address::Bdf;
 use pcie_sim::endpoint::{Endpoint, Port};
-use pcie_sim::link::LinkTiming;
+use pcie_sim::link::{LinkTiming, WireTimes};
 use pcie_sim::schedule::Schedule;
 use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::{
@@ -131,7 +131,7 @@ struct Slot {
 #[derive(Debug)]
 pub struct Exerciser {
     timing: ExerciserTiming,
-    link: LinkTiming,
+    on_wire: WireTimes,
     config: ConfigSpace,
     events: Schedule<Event>,
     jobs: VecDeque<Job>,
@@ -174,7 +174,7 @@ impl Exerciser {
             turn: 0,
             unexpected: 0,
             timing,
-            link,
+            on_wire: WireTimes::new(&link),
         }
     }
 
@@ -224,7 +224,13 @@ impl Exerciser {
         let lap = Lap { began: at, done: at, succeeded: true };
         let (engine, left) = (0, job.len_bytes);
         self.slots[slot] = Some(Slot { job, lap, reading: false, left, engine, spent: Span::ZERO });
-        self.events.at(at + self.issue_time(job.way), Event::Issue(slot));
+        let issued = at + self.issue_time(job.way);
+        if issued == at && !self.events.is_due(at) {
+            // It would be the next event.
+            self.issue(at, slot);
+        } else {
+            self.events.at(issued, Event::Issue(slot));
+        }
     }
 
     const fn issue_time(&self, way: Way) -> Span {
@@ -259,13 +265,14 @@ impl Exerciser {
         let mut offset = 0;
         while offset < job.len_bytes {
             let address = job.address + u64::from(offset);
-            let room = largest - (address % u64::from(largest)) as u16;
+            // A power of two.
+            let room = largest - (address as u16 & (largest - 1));
             let len = (job.len_bytes - offset).min(room);
             self.asks.push_back(Ask { slot, address, len });
             offset += len;
         }
         let engine = self.turn;
-        self.turn = (self.turn + 1) % self.reads.len();
+        self.turn = if engine + 1 < self.reads.len() { engine + 1 } else { 0 };
         if let Some(slot) = &mut self.slots[slot] {
             slot.engine = engine;
         }
@@ -369,7 +376,7 @@ impl Exerciser {
             let Some(next) = self.out.pop_front() else { return };
             let (tlp, gap) = self.packet(now, next);
             let bytes = tlp.len_bytes() as u32 + FRAMING_BYTES;
-            self.transmitter_free = now + self.link.serialisation(bytes) + gap;
+            self.transmitter_free = now + self.on_wire.of(bytes) + gap;
             port.send(tlp);
         }
     }

@@ -81,6 +81,11 @@ impl Areas {
         self.sorted.retain(|area| area.queue != queue);
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.sorted.clear();
     }

@@ -67,6 +67,11 @@ impl Buffers {
         key
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     pub(crate) fn remove(&mut self, key: BufferKey) {
         self.map.remove(&key);
     }

@@ -203,8 +203,10 @@ impl<O: Observer> Tap for Analyzer<O> {
     fn tlp(&mut self, sighting: &Sighting<'_>) {
         self.last = self.classify(sighting);
         self.observer.tlp(sighting, &self.last);
-        for request in self.rings.ended.drain(..) {
-            self.observer.request(&request);
+        if !self.rings.ended.is_empty() {
+            for request in self.rings.ended.drain(..) {
+                self.observer.request(&request);
+            }
         }
     }
 }

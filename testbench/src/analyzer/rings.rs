@@ -154,6 +154,9 @@ impl Rings {
 
     /// What the card's access to `len` bytes at `address` is for.
     pub(crate) fn find(&mut self, address: u64, len: usize, write: bool) -> Found {
+        if self.host.is_empty() && self.buffers.is_empty() {
+            return Found::UNKNOWN;
+        }
         let first = self.host.first(address);
         let area = self.host.touched(first, address, len);
         if let Some(area) = area.filter(|area| area.start <= address) {

@@ -110,22 +110,8 @@ impl Waves {
 impl Observer for Observers {
     fn tlp(&mut self, sighting: &Sighting<'_>, seen: &Classified) {
         self.measure.tlp(sighting, seen);
-        if let Some(trace) = &mut self.trace {
-            trace.tlp(sighting, seen);
-        }
-        if let Some(waves) = &mut self.waves {
-            waves.tlp(sighting, seen);
-        }
-        if let Some(log) = &mut self.log {
-            log.push(Seen {
-                departs: sighting.departs,
-                arrives: sighting.arrives,
-                direction: sighting.direction,
-                role: seen.role,
-                queue: seen.queue,
-                place: None,
-                tlp: sighting.tlp.clone(),
-            });
+        if self.trace.is_some() | self.waves.is_some() | self.log.is_some() {
+            self.show(sighting, seen);
         }
     }
 
@@ -143,6 +129,30 @@ impl Observer for Observers {
         }
         if let Some(requests) = &mut self.requests {
             requests.push(*request);
+        }
+    }
+}
+
+impl Observers {
+    /// A TLP goes into the files, and to what is kept.
+    #[cold]
+    fn show(&mut self, sighting: &Sighting<'_>, seen: &Classified) {
+        if let Some(trace) = &mut self.trace {
+            trace.tlp(sighting, seen);
+        }
+        if let Some(waves) = &mut self.waves {
+            waves.tlp(sighting, seen);
+        }
+        if let Some(log) = &mut self.log {
+            log.push(Seen {
+                departs: sighting.departs,
+                arrives: sighting.arrives,
+                direction: sighting.direction,
+                role: seen.role,
+                queue: seen.queue,
+                place: None,
+                tlp: sighting.tlp.clone(),
+            });
         }
     }
 }
