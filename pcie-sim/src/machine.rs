@@ -366,8 +366,7 @@ impl<T: Tap> Machine<T> {
             return;
         }
         self.card.advance(self.now, &mut self.link.card_port(self.now));
-        let wake =
-            self.card.next_wake().map_or(Instant::FAR_FUTURE, |wake| wake.max(self.now));
+        let wake = self.card.next_wake().map_or(Instant::FAR_FUTURE, |wake| wake.max(self.now));
         // As an alarm that is set to the time it has already, it keeps its place.
         if wake != self.card_wake.time() {
             self.card_wake = self.schedule.turn(wake);

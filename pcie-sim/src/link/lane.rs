@@ -9,8 +9,6 @@
 //! A DLLP is no event: a receiver knows when it owes one, and whoever next looks at the wire it goes on
 //! (its next TLP, or the sender that waits for it) lets all leave that would have left by then.
 
-use std::collections::VecDeque;
-
 use super::Pace;
 use super::aside::{Aside, LinkError};
 use super::careful::Careful;
@@ -19,6 +17,7 @@ use super::dllp::Dllp;
 use super::faults::DllpFault;
 use super::queue::{CLASSES, Choices, Flight, Row};
 use super::receiver::{Owed, Receiver};
+use super::ring::Ring;
 use crate::endpoint::{Direction, Sighting, Tap};
 use crate::time::{Instant, Span};
 use crate::tlp::{FlowClass, Tlp};
@@ -44,7 +43,7 @@ pub(super) struct Lane {
     /// Classes whose credits have changed and of which nobody was told, a bit each.
     changed: u8,
     /// DLLPs of the receiver on their way to this sender.
-    inbound: VecDeque<Inbound>,
+    inbound: Ring<Inbound>,
     /// When the first of them arrives.
     first_inbound: Instant,
     /// TLPs sent since the link came up; the low 12 bits are NEXT_TRANSMIT_SEQ.
@@ -75,7 +74,7 @@ impl Lane {
             advertised: *receiver,
             consumed: [Credits { headers: 0, data: 0 }; 3],
             changed: 0,
-            inbound: VecDeque::new(),
+            inbound: Ring::new(),
             first_inbound: Instant::FAR_FUTURE,
             sequence: 0,
             sent_bytes: 0,
@@ -122,13 +121,13 @@ impl Lane {
                 if arrives == Instant::FAR_FUTURE {
                     continue;
                 }
-                let before = self.inbound.back().map_or(arrives, |last| last.arrives);
+                let before = self.inbound.last().map_or(arrives, |last| last.arrives);
                 arrives = arrives.max(before);
             }
-            if self.inbound.is_empty() {
+            if self.inbound.len() == 0 {
                 self.first_inbound = arrives;
             }
-            self.inbound.push_back(Inbound { arrives, owed, intact });
+            self.inbound.push(Inbound { arrives, owed, intact });
         }
     }
 
@@ -141,10 +140,10 @@ impl Lane {
     fn take_in(&mut self, now: Instant, pace: &Pace, aside: &mut Aside) -> bool {
         let mut credited = false;
         while self.first_inbound <= now {
-            let Some(&Inbound { owed, intact, arrives }) = self.inbound.front() else { break };
-            self.inbound.pop_front();
+            let Some(&Inbound { owed, intact, arrives }) = self.inbound.get(0) else { break };
+            self.inbound.drop_first();
             self.first_inbound =
-                self.inbound.front().map_or(Instant::FAR_FUTURE, |next| next.arrives);
+                self.inbound.get(0).map_or(Instant::FAR_FUTURE, |next| next.arrives);
             if !intact {
                 aside.sender_found(now, self.direction, LinkError::BadDllp);
                 continue;
@@ -389,7 +388,7 @@ impl Lane {
         let lost = self.row.queued() + kept.max(self.row.on_wire());
         self.row.clear();
         self.look_at_wire();
-        self.inbound.clear();
+        self.inbound.truncate(0);
         self.first_inbound = Instant::FAR_FUTURE;
         self.receiver = Receiver::new(buffers);
         self.credits = *buffers;

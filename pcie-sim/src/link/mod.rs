@@ -20,6 +20,7 @@ pub mod limits;
 pub mod ordering;
 mod queue;
 mod receiver;
+mod ring;
 pub mod sender;
 pub mod timing;
 
@@ -163,7 +164,6 @@ impl Pace {
             replay_tlps: SEQUENCE_ROOM,
         }
     }
-
 }
 
 /// The link, both directions.

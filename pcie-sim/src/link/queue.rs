@@ -9,14 +9,14 @@
 //! one class never hold up another. Where the table says "may", a transmitter that keeps to the order of
 //! arrival does not, and one that draws lots lets the seed decide.
 
-use std::collections::VecDeque;
-
 use super::credits::Credits;
 use super::ordering::{Facts, Pass};
+use super::ring::Ring;
 use super::timing::FRAMING_BYTES;
+use crate::address::Bdf;
 use crate::host::seed::Sequence;
 use crate::time::Instant;
-use crate::tlp::{FlowClass, Tlp};
+use crate::tlp::{Attributes, FlowClass, MemRead, Tag, Tlp};
 
 /// The classes in the order of [`FlowClass`].
 pub(super) const CLASSES: [FlowClass; 3] =
@@ -34,6 +34,20 @@ pub enum Choices {
     /// It sends any TLP that may go, drawn by this seed.
     Draw(u64),
 }
+
+/// What lies in a place whose TLP was taken.
+const GONE: Tlp = Tlp::MemRead(MemRead {
+    requester: Bdf::new(0, 0, 0),
+    tag: Tag(0),
+    address: 0,
+    len_bytes: 0,
+    attributes: Attributes {
+        relaxed_ordering: false,
+        id_based_ordering: false,
+        no_snoop: false,
+        traffic_class: 0,
+    },
+});
 
 /// A TLP between its sender's transaction layer and its receiver's.
 #[derive(Debug)]
@@ -53,7 +67,7 @@ pub(super) struct Flight {
 /// All TLPs of one direction. See the module.
 #[derive(Debug)]
 pub(super) struct Row {
-    row: VecDeque<Flight>,
+    row: Ring<Flight>,
     landed: usize,
     sent: usize,
     /// How many wait, class by class.
@@ -67,7 +81,7 @@ impl Row {
             Choices::Keep => None,
             Choices::Draw(seed) => Some(Sequence::new(seed)),
         };
-        Self { row: VecDeque::new(), landed: 0, sent: 0, waiting: [0; 3], lots }
+        Self { row: Ring::new(), landed: 0, sent: 0, waiting: [0; 3], lots }
     }
 
     /// Puts a TLP behind those that wait.
@@ -75,7 +89,7 @@ impl Row {
     pub(super) fn submit(&mut self, tlp: Tlp) {
         let measures = tlp.measures();
         self.waiting[measures.class as usize] += 1;
-        self.row.push_back(Flight {
+        self.row.push(Flight {
             arrives: Instant::FAR_FUTURE,
             data_credits: measures.data_dwords.div_ceil(4),
             wire_bytes: measures.len_bytes + FRAMING_BYTES,
@@ -98,7 +112,7 @@ impl Row {
         if self.waiting[class as usize] == 0 {
             return Credits::NONE;
         }
-        let of_class = self.row.range(self.sent..).filter(|flight| flight.class == class);
+        let of_class = self.row.from(self.sent).filter(|flight| flight.class == class);
         of_class.fold(Credits::NONE, |sum, flight| Credits {
             headers: sum.headers + 1,
             data: sum.data.saturating_add(flight.data_credits),
@@ -128,8 +142,7 @@ impl Row {
     #[inline(always)]
     pub(super) fn depart(&mut self, index: usize) -> Option<&mut Flight> {
         if index != 0 {
-            let flight = self.row.remove(self.sent + index)?;
-            self.row.insert(self.sent, flight);
+            self.row.shift(self.sent + index, self.sent);
         }
         let flight = self.row.get_mut(self.sent)?;
         self.sent += 1;
@@ -139,14 +152,24 @@ impl Row {
 
     /// The one of those that wait at `index` is taken out of the row.
     pub(super) fn withdraw(&mut self, index: usize) -> Option<Flight> {
-        let flight = self.row.remove(self.sent + index)?;
+        let flight = self.row.get_mut(self.sent + index)?;
+        let tlp = std::mem::replace(&mut flight.tlp, GONE);
+        let flight = Flight { tlp, ..*flight };
         self.waiting[flight.class as usize] -= 1;
+        self.remove(self.sent + index);
         Some(flight)
+    }
+
+    fn remove(&mut self, index: usize) {
+        let last = self.row.len() - 1;
+        self.row.shift(index, last);
+        self.row.truncate(last);
     }
 
     /// Puts one on the wire that was not waiting.
     pub(super) fn launch(&mut self, flight: Flight) {
-        self.row.insert(self.sent, flight);
+        self.row.push(flight);
+        self.row.shift(self.row.len() - 1, self.sent);
         self.sent += 1;
     }
 
@@ -169,7 +192,8 @@ impl Row {
 
     /// The next one to arrive is dropped.
     pub(super) fn discard(&mut self) {
-        if self.row.remove(self.landed).is_some() {
+        if self.landed < self.sent {
+            self.remove(self.landed);
             self.sent -= 1;
         }
     }
@@ -177,13 +201,13 @@ impl Row {
     /// The oldest in the receive buffer.
     #[inline(always)]
     pub(super) fn landed(&self) -> Option<&Flight> {
-        if self.landed == 0 { None } else { self.row.front() }
+        if self.landed == 0 { None } else { self.row.get(0) }
     }
 
     /// The oldest in the receive buffer, to be used up there.
     #[inline(always)]
     pub(super) fn first_landed(&mut self) -> Option<&mut Tlp> {
-        if self.landed == 0 { None } else { self.row.front_mut().map(|flight| &mut flight.tlp) }
+        if self.landed == 0 { None } else { self.row.get_mut(0).map(|flight| &mut flight.tlp) }
     }
 
     /// The oldest in the receive buffer is gone.
@@ -192,19 +216,16 @@ impl Row {
         if self.landed != 0 {
             self.landed -= 1;
             self.sent -= 1;
-            self.row.pop_front();
+            self.row.drop_first();
         }
     }
 
     /// Takes the oldest out of the receive buffer.
     #[inline(always)]
     pub(super) fn take(&mut self) -> Option<Tlp> {
-        if self.landed == 0 {
-            return None;
-        }
-        self.landed -= 1;
-        self.sent -= 1;
-        self.row.pop_front().map(|flight| flight.tlp)
+        let tlp = std::mem::replace(self.first_landed()?, GONE);
+        self.drop_landed();
+        Some(tlp)
     }
 
     /// Whether any TLP may go, given which have `room` at the receiver.
@@ -236,7 +257,7 @@ impl Row {
     #[cold]
     fn passing(&self, room: impl Fn(&Flight) -> bool) -> Option<usize> {
         let mut held = [false; 3];
-        for (index, flight) in self.row.range(self.sent..).enumerate() {
+        for (index, flight) in self.row.from(self.sent).enumerate() {
             let class = flight.class as usize;
             if held[class] {
                 continue;
@@ -262,7 +283,7 @@ impl Row {
     /// Every TLP near the front that may pass all that were handed over before it.
     fn candidates(&self, room: impl Fn(&Flight) -> bool) -> Vec<usize> {
         let near = |class: FlowClass| {
-            let waiting = self.row.range(self.sent..).enumerate();
+            let waiting = self.row.from(self.sent).enumerate();
             waiting.filter(move |(_, flight)| flight.class == class).take(WINDOW)
         };
         let all: Vec<_> = CLASSES
