@@ -277,7 +277,7 @@ impl<T: Tap> Machine<T> {
             Tlp::Message(message) => self.message_arrives(&message),
             Tlp::Atomic(atomic) => {
                 let request = Tlp::Atomic(atomic.clone());
-                self.root.atomic(self.now, atomic, &mut self.schedule);
+                self.root.atomic(self.now, *atomic, &mut self.schedule);
                 self.tell_refused(|| request);
             }
             Tlp::ConfigRead(_) | Tlp::ConfigWrite(_) | Tlp::IoRead(_) | Tlp::IoWrite(_) => {

@@ -216,7 +216,8 @@ fn atomic_requests_have_a_type_each_and_their_operands_as_data() {
     let request = |operation, address, operands: &[u8]| {
         let (tag, attributes) = (Tag(0x2a5), Attributes::default());
         let operands = Payload::from_slice(operands);
-        Tlp::Atomic(Atomic { requester: CARD, tag, address, operation, operands, attributes })
+        let requester = CARD;
+        Tlp::Atomic(Box::new(Atomic { requester, tag, address, operation, operands, attributes }))
     };
     let t9 = 0b1_000_0_000;
     golden(

@@ -16,7 +16,7 @@ use super::timing::FRAMING_BYTES;
 use crate::address::Bdf;
 use crate::host::seed::Sequence;
 use crate::time::Instant;
-use crate::tlp::{Attributes, FlowClass, MemRead, Tag, Tlp};
+use crate::tlp::{Attributes, FlowClass, Measures, MemRead, Tag, Tlp};
 
 /// The classes in the order of [`FlowClass`].
 pub(super) const CLASSES: [FlowClass; 3] =
@@ -48,6 +48,15 @@ const GONE: Tlp = Tlp::MemRead(MemRead {
         traffic_class: 0,
     },
 });
+
+fn owns_memory(tlp: &Tlp) -> bool {
+    match tlp {
+        Tlp::MemRead(_) | Tlp::ConfigRead(_) | Tlp::IoRead(_) => false,
+        Tlp::MemWrite(write) => write.data.spilled(),
+        Tlp::Completion(completion) => completion.data.spilled(),
+        _ => true,
+    }
+}
 
 /// A TLP between its sender's transaction layer and its receiver's.
 #[derive(Debug)]
@@ -87,17 +96,32 @@ impl Row {
     /// Puts a TLP behind those that wait.
     #[inline(always)]
     pub(super) fn submit(&mut self, tlp: Tlp) {
-        let measures = tlp.measures();
-        self.waiting[measures.class as usize] += 1;
-        self.row.push(Flight {
-            arrives: Instant::FAR_FUTURE,
-            data_credits: measures.data_dwords.div_ceil(4),
-            wire_bytes: measures.len_bytes + FRAMING_BYTES,
-            sequence: 0,
-            class: measures.class,
-            intact: true,
-            tlp,
-        });
+        let Measures { class, data_dwords, len_bytes } = tlp.measures();
+        let (data_credits, wire_bytes) = (data_dwords.div_ceil(4), len_bytes + FRAMING_BYTES);
+        self.waiting[class as usize] += 1;
+        let (arrives, sequence, intact) = (Instant::FAR_FUTURE, 0, true);
+        let Some(flight) = self.row.reuse() else {
+            let new = Flight { arrives, data_credits, wire_bytes, sequence, class, intact, tlp };
+            return self.row.push_new(new);
+        };
+        flight.arrives = arrives;
+        flight.data_credits = data_credits;
+        flight.wire_bytes = wire_bytes;
+        flight.sequence = sequence;
+        flight.class = class;
+        flight.intact = intact;
+        // What was left there has nothing to be freed, see `vacate`: this saves the question.
+        std::mem::forget(std::mem::replace(&mut flight.tlp, tlp));
+    }
+
+    /// What is left in a place owns no memory.
+    #[inline(always)]
+    fn vacate(&mut self, index: usize) {
+        if let Some(flight) = self.row.get_mut(index)
+            && owns_memory(&flight.tlp)
+        {
+            flight.tlp = GONE;
+        }
     }
 
     /// How many wait.
@@ -133,6 +157,7 @@ impl Row {
 
     /// Drops all but what is in the receive buffer.
     pub(super) fn clear(&mut self) {
+        (self.landed..self.row.len()).for_each(|index| self.vacate(index));
         self.row.truncate(self.landed);
         self.sent = self.landed;
         self.waiting = [0; 3];
@@ -161,6 +186,7 @@ impl Row {
     }
 
     fn remove(&mut self, index: usize) {
+        self.vacate(index);
         let last = self.row.len() - 1;
         self.row.shift(index, last);
         self.row.truncate(last);
@@ -214,6 +240,7 @@ impl Row {
     #[inline(always)]
     pub(super) fn drop_landed(&mut self) {
         if self.landed != 0 {
+            self.vacate(0);
             self.landed -= 1;
             self.sent -= 1;
             self.row.drop_first();

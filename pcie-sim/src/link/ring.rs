@@ -1,6 +1,7 @@
 //! A queue whose places are used again: what is put in lies still until it is overwritten.
 //!
-//! Packets are large. A queue that hands them out by value moves each of them once more than is needed.
+//! Packets are large. A queue that takes them and hands them out by value moves each of them twice more than
+//! is needed.
 
 /// First in, first out; see the module.
 #[derive(Debug)]
@@ -28,15 +29,28 @@ impl<T> Ring<T> {
 
     #[inline(always)]
     pub(super) fn push(&mut self, value: T) {
+        match self.reuse() {
+            Some(place) => *place = value,
+            None => self.push_new(value),
+        }
+    }
+
+    /// The place behind the youngest, now the youngest, with what was left in it; `None` when it was never
+    /// used.
+    #[inline(always)]
+    pub(super) fn reuse(&mut self) -> Option<&mut T> {
         if self.len > self.mask {
             self.grow();
         }
-        let place = (self.head + self.len) & self.mask;
+        let place = self.slots.get_mut((self.head + self.len) & self.mask)?;
         self.len += 1;
-        match self.slots.get_mut(place) {
-            Some(slot) => *slot = value,
-            None => self.slots.push(value),
-        }
+        Some(place)
+    }
+
+    /// Puts in what there was no place to be used again for.
+    pub(super) fn push_new(&mut self, value: T) {
+        self.slots.push(value);
+        self.len += 1;
     }
 
     #[cold]

@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 
 pub use self::atomic::{Atomic, AtomicOperation};
 pub use self::extras::{AddressType, ByteEnables, Extended, Extras, Hints, Pasid, Prefix};
+pub(crate) use self::shape::Measures;
 use crate::address::Bdf;
 
 // Packets are moved from queue to queue millions of times a second: what is rare is behind a pointer.
@@ -254,14 +255,14 @@ pub enum Tlp {
     ConfigWrite(ConfigWrite),
     /// Cpl, CplD.
     Completion(Completion),
-    /// Msg, MsgD. In a box, since it is the longest and rare: every packet is moved a few times.
+    /// Msg, MsgD. In a box, since it is rare and long: every packet is moved a few times.
     Message(Box<Message>),
     /// IORd.
     IoRead(IoRead),
     /// IOWr.
     IoWrite(IoWrite),
-    /// FetchAdd, Swap, CAS.
-    Atomic(Atomic),
+    /// FetchAdd, Swap, CAS. In a box as messages are.
+    Atomic(Box<Atomic>),
     /// One of the above with something rare about it.
     Extended(Extended),
 }

@@ -94,7 +94,8 @@ fn atomic() -> impl Strategy<Value = Tlp> {
             let size = 4 << (size % sizes);
             let operands = Payload::from_slice(&bytes[..each * size]);
             let (tag, address) = (Tag(tag), address & !(size as u64 - 1));
-            Tlp::Atomic(Atomic { requester, tag, address, operation, operands, attributes })
+            let atomic = Atomic { requester, tag, address, operation, operands, attributes };
+            Tlp::Atomic(Box::new(atomic))
         },
     )
 }

@@ -145,7 +145,7 @@ fn io_and_atomic_requests_are_unsupported_and_change_nothing() {
     let operation = AtomicOperation::FetchAdd;
     let atomic = Atomic { requester: ROOT, tag, address: BAR2, operation, operands, attributes };
     let read = IoRead { requester: ROOT, tag, address: 0x60, len_bytes: 1 };
-    for tlp in [Tlp::Atomic(atomic), Tlp::IoRead(read)] {
+    for tlp in [Tlp::Atomic(Box::new(atomic)), Tlp::IoRead(read)] {
         let answer = rig.ask(tlp);
         assert_eq!(answer.status, CompletionStatus::UnsupportedRequest);
         assert_eq!((answer.tag, answer.byte_count, answer.data.len()), (tag, 4, 0));

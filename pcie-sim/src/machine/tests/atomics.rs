@@ -4,14 +4,14 @@ use super::*;
 use crate::tlp::{AddressType, Atomic, AtomicOperation, ByteEnables, Extras, IoRead, Pasid};
 
 fn atomic(tag: u16, operation: AtomicOperation, address: u64, operands: &[u8]) -> Tlp {
-    Tlp::Atomic(Atomic {
+    Tlp::Atomic(Box::new(Atomic {
         requester: CARD,
         tag: Tag(tag),
         address,
         operation,
         operands: Payload::from_slice(operands),
         attributes: Attributes { traffic_class: 1, ..Attributes::default() },
-    })
+    }))
 }
 
 fn add(tag: u16, address: u64, operand: u64) -> Tlp {

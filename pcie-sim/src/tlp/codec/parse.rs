@@ -212,7 +212,7 @@ fn atomic(
         attributes: frame.attributes,
     };
     super::check::check_operands(&atomic)?;
-    Ok(Tlp::Atomic(atomic))
+    Ok(Tlp::Atomic(Box::new(atomic)))
 }
 
 fn one_dword(field: &'static str, frame: &Frame<'_>) -> Result<(), TlpError> {

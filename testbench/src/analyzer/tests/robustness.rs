@@ -67,14 +67,14 @@ fn tlp() -> impl Strategy<Value = Tlp> {
                 len_bytes: (len_bytes % 5) as u8,
             }),
             7 => Tlp::IoWrite(IoWrite { requester, tag, address: address as u32, data }),
-            8 => Tlp::Atomic(Atomic {
+            8 => Tlp::Atomic(Box::new(Atomic {
                 requester,
                 tag,
                 address,
                 operation: AtomicOperation::CompareAndSwap,
                 operands: data,
                 attributes,
-            }),
+            })),
             _ => Tlp::Completion(Completion {
                 completer: CARD,
                 requester,
