@@ -72,7 +72,12 @@ impl CardTiming {
     /// Cycles that a TLP of `len_bytes` keeps the way out busy.
     #[must_use]
     pub fn beats(&self, len_bytes: usize) -> u32 {
-        (len_bytes as u32).div_ceil(self.datapath_bytes)
+        let (len_bytes, width) = (len_bytes as u32, self.datapath_bytes);
+        // It is nearly always a power of two wide, and a division is dear.
+        match width.is_power_of_two() {
+            true => (len_bytes + (width - 1)) >> width.trailing_zeros(),
+            false => len_bytes.div_ceil(width),
+        }
     }
 
     /// Cycles to process `len_bytes` after a fixed part of `base` cycles.
@@ -85,18 +90,21 @@ impl CardTiming {
 
 /// The edges of the clock.
 ///
-/// Nearly everything that is asked in a row is asked of one moment, and the division that finds its edge
-/// is the dearest instruction on the way: the last answer is kept.
+/// Nearly everything that is asked in a row is asked of one moment: the last answer is kept. A division would
+/// be the dearest instruction on the way: a multiplication does for it.
 #[derive(Debug)]
 pub(crate) struct Edges {
     period: Span,
+    /// 2^64 / period, rounded down.
+    reciprocal: u64,
     last: Cell<(Instant, Instant)>,
 }
 
 impl Edges {
     /// A clock of this period.
     pub(crate) fn new(period: Span) -> Self {
-        Self { period, last: Cell::new((Instant::ZERO, Instant::ZERO)) }
+        let reciprocal = u64::MAX / period.as_ps().max(1);
+        Self { period, reciprocal, last: Cell::new((Instant::ZERO, Instant::ZERO)) }
     }
 
     /// The edge `cycles` after the first edge at or after `now`.
@@ -104,10 +112,23 @@ impl Edges {
     pub(crate) fn at(&self, now: Instant, cycles: u32) -> Instant {
         let (last, mut edge) = self.last.get();
         if last != now {
-            edge = now.next_edge(self.period);
+            edge = self.next(now);
             self.last.set((now, edge));
         }
         edge + self.period * u64::from(cycles)
+    }
+
+    /// The first edge at or after `at`, as [`Instant::next_edge`].
+    #[inline]
+    pub(crate) fn next(&self, at: Instant) -> Instant {
+        let (ps, period) = (at.as_ps(), self.period.as_ps());
+        // Never too large, and too small by one at most.
+        let periods = ((u128::from(ps) * u128::from(self.reciprocal)) >> 64) as u64;
+        let mut past = ps - periods * period;
+        if past >= period {
+            past -= period;
+        }
+        if past == 0 { at } else { Instant::from_ps(ps - past + period) }
     }
 
     /// Takes note of a moment that is known to be an edge.
@@ -128,6 +149,23 @@ mod tests {
             let expected = now.next_edge(Span::from_ns(4)) + Span::from_ns(12);
             assert_eq!(edges.at(now, 3), expected);
             assert_eq!(edges.at(now, 3), expected);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_edge_is_the_one_that_a_division_finds(ps in 0..u64::MAX / 2, near in 0..3_u64, period in 1..1_000_000_u64) {
+            let edges = Edges::new(Span::from_ps(period));
+            for ps in [ps, (ps / period * period + near).saturating_sub(1), ps % 1_000_000_000] {
+                let at = Instant::from_ps(ps);
+                proptest::prop_assert_eq!(edges.next(at), at.next_edge(Span::from_ps(period)));
+            }
+        }
+
+        #[test]
+        fn a_packet_takes_as_many_beats_as_a_division_says(len in 0..5_000_usize, width in 1..300_u32) {
+            let timing = CardTiming { datapath_bytes: width, ..CardTiming::default() };
+            proptest::prop_assert_eq!(timing.beats(len), (len as u32).div_ceil(width));
         }
     }
 }

@@ -250,8 +250,14 @@ impl Split {
         head
     }
 
+    /// Where in a ring an index points; a ring's size is a power of two, and a division is dear.
+    fn slot(&self, index: u16) -> u16 {
+        index & (self.config.size - 1)
+    }
+
     fn make_available(&mut self, host: &mut dyn Host, head: u16) {
-        self.entries[usize::from(self.avail_idx % self.config.size)] = head;
+        let slot = usize::from(self.slot(self.avail_idx));
+        self.entries[slot] = head;
         self.avail_idx = self.avail_idx.wrapping_add(1);
         self.outstanding += 1;
         self.unkicked = self.unkicked.saturating_add(1);
@@ -264,7 +270,7 @@ impl Split {
     fn publish(&mut self, host: &mut dyn Host) {
         let mut from = self.published;
         while from != self.avail_idx {
-            let slot = from % self.config.size;
+            let slot = self.slot(from);
             let run = (self.avail_idx.wrapping_sub(from)).min(self.config.size - slot);
             self.bytes.clear();
             for entry in &self.entries[usize::from(slot)..usize::from(slot + run)] {

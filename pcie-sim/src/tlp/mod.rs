@@ -26,7 +26,7 @@ pub(crate) use self::shape::Measures;
 use crate::address::Bdf;
 
 // Packets are moved from queue to queue millions of times a second: what is rare is behind a pointer.
-const _: () = assert!(size_of::<Tlp>() <= 112);
+const _: () = assert!(size_of::<Tlp>() <= 96);
 
 /// The number by which a requester recognises the completion of a request: 0 to 1023.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

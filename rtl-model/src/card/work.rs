@@ -210,7 +210,7 @@ impl Card {
         let sent = if request.failed { Err(packet) } else { net.transmit(now, packet) };
         match sent {
             Ok(arrives) => {
-                let edge = arrives.next_edge(self.dma.timing.clock);
+                let edge = self.dma.edges.next(arrives);
                 self.dma.schedule.at(edge, Event::Packet);
             }
             Err(packet) => {

@@ -52,7 +52,7 @@ impl Split {
         if !self.areas.device.is_on_card() {
             host.barrier(Barrier::DmaRead);
         }
-        let slot = from % self.config.size;
+        let slot = self.slot(from);
         let (id, len) = self.areas.device.read_u32_pair(host, virtq::used_elem(slot));
         let head = u16::try_from(id)
             .ok()
