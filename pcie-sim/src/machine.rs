@@ -197,7 +197,7 @@ impl<T: Tap> Machine<T> {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrival(direction) => self.arrive(direction),
-            Event::Pump(direction) => self.pump(direction),
+            Event::Pump(direction) => self.pump_now(direction),
             Event::Outbound => {
                 if let Some(tlp) = self.outbound.pop_front()
                     && !self.link_in_reset

@@ -12,6 +12,8 @@ use crate::time::Instant;
 
 /// Alarms that a schedule can have.
 const ALARMS: usize = 6;
+/// Up to so many are looked at in less time.
+const FEW: usize = 4;
 /// In a row longer than this, places are found by halves.
 const SHORT: usize = 16;
 /// So many entries of the row that have left are kept before the rest is moved up.
@@ -159,7 +161,7 @@ impl<E> Schedule<E> {
     #[must_use]
     #[inline]
     pub fn next_time(&self) -> Option<Instant> {
-        let alarm = if self.looks_for_alarm { earliest(&self.alarms) } else { self.first_alarm };
+        let alarm = if self.looks_for_alarm { self.earliest() } else { self.first_alarm };
         let next = alarm.1.min(self.first_of_row).time();
         (next != Instant::FAR_FUTURE).then_some(next)
     }
@@ -222,8 +224,17 @@ impl<E> Schedule<E> {
 
     #[inline]
     fn look_at_alarms(&mut self) {
-        self.first_alarm = earliest(&self.alarms);
+        self.first_alarm = self.earliest();
         self.looks_for_alarm = false;
+    }
+
+    #[inline]
+    fn earliest(&self) -> (usize, Turn) {
+        if let (true, Some(few)) = (self.events.len() <= FEW, self.alarms.first_chunk::<FEW>()) {
+            earliest(few)
+        } else {
+            earliest(&self.alarms)
+        }
     }
 }
 
@@ -276,7 +287,7 @@ impl<E: Copy> Schedule<E> {
 
 /// The first alarm to ring, and when. Without a branch: which one it is cannot be foreseen.
 #[inline]
-fn earliest(alarms: &[Turn; ALARMS]) -> (usize, Turn) {
+fn earliest<const N: usize>(alarms: &[Turn; N]) -> (usize, Turn) {
     let mut first = (0, alarms[0]);
     for (place, &turn) in alarms.iter().enumerate().skip(1) {
         first = if turn < first.1 { (place, turn) } else { first };
@@ -323,6 +334,55 @@ mod tests {
         assert_eq!(order, "xay");
         schedule.set_alarm(alarm, None);
         assert_eq!((schedule.next_time(), schedule.take_due(Instant::FAR_FUTURE)), (None, None));
+    }
+
+    #[test]
+    fn a_turn_that_somebody_keeps_is_between_what_was_entered_before_it_and_after() {
+        let mut schedule = Schedule::new();
+        let at = Instant::from_ps(7);
+        schedule.at(at, 'x');
+        let mine = schedule.turn(at);
+        let alarm = schedule.alarm('a');
+        schedule.set_alarm(alarm, Some(at));
+        let mut order = String::new();
+        while mine > schedule.next_turn() {
+            order.extend(schedule.take_next());
+        }
+        assert_eq!((order.as_str(), mine.time()), ("x", at));
+        assert_eq!(schedule.take_next(), Some('a'));
+        assert_eq!((schedule.next_turn(), schedule.take_next()), (Turn::NEVER, None));
+        assert_eq!(schedule.turn(Instant::FAR_FUTURE), Turn::NEVER);
+    }
+
+    /// Whatever alarms are set, moved and rung, the first is the first.
+    #[test]
+    fn alarms_that_are_moved_a_thousand_times_ring_in_order() {
+        for count in [2, FEW, ALARMS] {
+            let mut schedule = Schedule::new();
+            let alarms: Vec<_> = (0..count).map(|alarm| schedule.alarm(alarm)).collect();
+            let mut set = vec![None; count];
+            let mut now = 0;
+            for i in 0..1000_u64 {
+                let (alarm, at) = ((i * 7919 % 31) as usize % count, now + i * 104_729 % 17);
+                let at = (i % 5 != 0).then_some(at);
+                schedule.set_alarm(alarms[alarm], at.map(Instant::from_ps));
+                // At one time, those set earlier ring first.
+                if set[alarm].map(|(at, _)| at) != at {
+                    set[alarm] = at.map(|at| (at, i));
+                }
+                if i % 3 == 0 {
+                    let first = set.iter().flatten().min().copied();
+                    let rings = first.and_then(|first| set.iter().position(|x| *x == Some(first)));
+                    assert_eq!(schedule.next_time(), first.map(|(at, _)| Instant::from_ps(at)));
+                    let rung = schedule.take_due(Instant::from_ps(now + 20));
+                    assert_eq!(rung.map(|(_, alarm)| alarm), rings);
+                    if let (Some(rings), Some((at, _))) = (rings, first) {
+                        set[rings] = None;
+                        now = now.max(at);
+                    }
+                }
+            }
+        }
     }
 
     /// Whatever the order of entry: near the end of the row, at its head, or far inside it.

@@ -100,9 +100,19 @@ enum Event {
 /// What waits for the transmitter.
 #[derive(Debug)]
 enum Outgoing {
-    Answer(Tlp),
-    Read { tag: Tag, address: u64, len: u16 },
-    Write { slot: usize, address: u64, len: u16, last: bool },
+    /// In a box, since it is rare and the others are small.
+    Answer(Box<Tlp>),
+    Read {
+        tag: Tag,
+        address: u64,
+        len: u16,
+    },
+    Write {
+        slot: usize,
+        address: u64,
+        len: u16,
+        last: bool,
+    },
 }
 
 /// A read that has no tag yet.
@@ -386,7 +396,7 @@ impl Exerciser {
         let requester = self.config.id();
         let attributes = Attributes::default();
         match outgoing {
-            Outgoing::Answer(tlp) => (tlp, Span::ZERO),
+            Outgoing::Answer(tlp) => (*tlp, Span::ZERO),
             Outgoing::Read { tag, address, len } => {
                 let read = MemRead { requester, tag, address, len_bytes: len, attributes };
                 (Tlp::MemRead(read), self.timing.transmit_gap)
@@ -433,7 +443,7 @@ impl Endpoint for Exerciser {
                 Tlp::Completion(completion) => self.completed(now, &completion),
                 other => {
                     if let Some(answer) = self.config.answer(&other) {
-                        self.out.push_back(Outgoing::Answer(answer));
+                        self.out.push_back(Outgoing::Answer(Box::new(answer)));
                     }
                 }
             }
@@ -445,8 +455,11 @@ impl Endpoint for Exerciser {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        let send = (!self.out.is_empty() && !self.refused).then_some(self.transmitter_free);
-        [self.events.next_time(), send].into_iter().flatten().min()
+        let mut next = self.events.next_time().unwrap_or(Instant::FAR_FUTURE);
+        if !self.out.is_empty() && !self.refused {
+            next = next.min(self.transmitter_free);
+        }
+        (next != Instant::FAR_FUTURE).then_some(next)
     }
 }
 
