@@ -111,19 +111,23 @@ impl Llc {
 
     /// The CPU loads or stores: the lines are in the cache afterwards, and a core may have them.
     pub fn cpu_touch(&mut self, address: PhysAddr, len_bytes: u64) {
-        for line in lines(address, len_bytes) {
+        let lines = lines(address, len_bytes);
+        self.touch_line(lines.start);
+        for line in lines.skip(1) {
             self.touch_line(line);
         }
     }
 
+    #[inline]
     fn touch_line(&mut self, line: u64) {
         let (set, entry) = (self.set(line), tag(line) | 1);
         // Mostly it has just been used.
-        if set[0] | 1 != entry {
-            let at = position(set, line).unwrap_or_else(|free| free);
-            use_latest(set, at, entry);
-        } else {
-            set[0] = entry;
+        match set.first_mut() {
+            Some(latest) if *latest | 1 == entry => *latest = entry,
+            _ => {
+                let at = position(set, line).unwrap_or_else(|free| free);
+                use_latest(set, at, entry);
+            }
         }
     }
 

@@ -288,8 +288,14 @@ impl Dma {
     }
 
     /// Reports the requests of which nothing is left to send.
-    #[inline]
+    #[inline(always)]
     fn pass_releases(&mut self) {
+        if let Some(Posted::Release { .. }) = self.posted.front() {
+            self.pass_first_releases();
+        }
+    }
+
+    fn pass_first_releases(&mut self) {
         while let Some(&Posted::Release { queue, requests }) = self.posted.front() {
             self.released.push((queue, requests));
             self.drop_posted();
