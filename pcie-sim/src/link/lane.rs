@@ -15,7 +15,7 @@ use super::careful::Careful;
 use super::credits::{Credits, ReceiverBuffers};
 use super::dllp::Dllp;
 use super::faults::DllpFault;
-use super::queue::{CLASSES, Choices, Flight, Row};
+use super::queue::{CLASSES, Choices, Fit, Flight, Row};
 use super::receiver::{Owed, Receiver};
 use super::ring::Ring;
 use crate::endpoint::{Direction, Sighting, Tap};
@@ -261,7 +261,7 @@ impl Lane {
         let unacked = self.sequence - self.acked;
         let bytes = self.sent_bytes - self.acked_bytes;
         let room = Room::new(&self.credits, unacked, bytes, pace);
-        self.row.choose(|flight| room.allows(flight))
+        self.row.choose(|flight| room.fit(flight))
     }
 
     /// A TLP takes its credits and its sequence number.
@@ -317,7 +317,7 @@ impl Lane {
             let unacked = self.sequence - self.acked;
             let bytes = self.sent_bytes - self.acked_bytes;
             let room = Room::new(&self.credits, unacked, bytes, pace);
-            let ready = self.row.ready(|flight| room.allows(flight));
+            let ready = self.row.ready(|flight| room.fit(flight));
             if ready { Some(now) } else { self.next_dllp(wire_free, pace) }
         }
     }
@@ -423,8 +423,12 @@ impl<'a> Room<'a> {
 
     /// Whether a TLP may go now. One larger than the replay buffer goes alone.
     #[inline]
-    fn allows(&self, flight: &Flight) -> bool {
+    fn fit(&self, flight: &Flight) -> Fit {
         let kept = self.tlps && (u64::from(flight.wire_bytes) <= self.bytes || self.empty);
-        kept && self.credits.of(flight.class).allow(flight.data_credits)
+        match (self.credits.of(flight.class).allow(flight.data_credits), kept) {
+            (false, _) => Fit::NoCredits,
+            (true, false) => Fit::NotKept,
+            (true, true) => Fit::Goes,
+        }
     }
 }

@@ -73,6 +73,18 @@ pub(super) struct Flight {
     pub(super) tlp: Tlp,
 }
 
+/// What a TLP that waits finds ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It may go.
+    Goes,
+    /// The receiver has no credits for it: others may pass, as the ordering rules say.
+    NoCredits,
+    /// The replay buffer has no room for it. It is next, and is not passed by smaller ones for that: they
+    /// would keep the room from it for ever.
+    NotKept,
+}
+
 /// All TLPs of one direction. See the module.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -255,44 +267,45 @@ impl Row {
         Some(tlp)
     }
 
-    /// Whether any TLP may go, given which have `room` at the receiver.
-    pub(super) fn ready(&self, room: impl Fn(&Flight) -> bool) -> bool {
+    /// Whether any TLP may go, given what each finds ahead.
+    pub(super) fn ready(&self, fit: impl Fn(&Flight) -> Fit) -> bool {
         match self.lots {
-            None => self.oldest(room).is_some(),
-            Some(_) => !self.candidates(room).is_empty(),
+            None => self.oldest(fit).is_some(),
+            Some(_) => !self.candidates(fit).is_empty(),
         }
     }
 
     /// Which of those that wait goes next.
     #[inline(always)]
-    pub(super) fn choose(&mut self, room: impl Fn(&Flight) -> bool) -> Option<usize> {
+    pub(super) fn choose(&mut self, fit: impl Fn(&Flight) -> Fit) -> Option<usize> {
         match self.lots {
-            None => self.oldest(room),
-            Some(_) => self.draw(room),
+            None => self.oldest(fit),
+            Some(_) => self.draw(fit),
         }
     }
 
-    /// The oldest that has room and that no posted request handed over before it holds back (column 2 of
-    /// the table).
+    /// The oldest that has credits and that no posted request handed over before it holds back (column 2
+    /// of the table), if the replay buffer can keep it.
     #[inline(always)]
-    fn oldest(&self, room: impl Fn(&Flight) -> bool) -> Option<usize> {
+    fn oldest(&self, fit: impl Fn(&Flight) -> Fit) -> Option<usize> {
         let first = self.row.get(self.sent)?;
-        if room(first) { Some(0) } else { self.passing(room) }
+        if fit(first) == Fit::Goes { Some(0) } else { self.passing(fit) }
     }
 
     /// As [`Self::oldest`], when the first of those that wait must let others pass.
     #[cold]
-    fn passing(&self, room: impl Fn(&Flight) -> bool) -> Option<usize> {
+    fn passing(&self, fit: impl Fn(&Flight) -> Fit) -> Option<usize> {
         let mut held = [false; 3];
         for (index, flight) in self.row.from(self.sent).enumerate() {
             let class = flight.class as usize;
             if held[class] {
                 continue;
             }
-            if room(flight) {
-                return Some(index);
+            match fit(flight) {
+                Fit::Goes => return Some(index),
+                Fit::NotKept => return None,
+                Fit::NoCredits => held[class] = true,
             }
-            held[class] = true;
             let others = held.iter().zip(self.waiting).any(|(held, waiting)| !held && waiting > 0);
             if flight.class == FlowClass::Posted || !others {
                 break;
@@ -301,14 +314,15 @@ impl Row {
         None
     }
 
-    fn draw(&mut self, room: impl Fn(&Flight) -> bool) -> Option<usize> {
-        let candidates = self.candidates(room);
+    fn draw(&mut self, fit: impl Fn(&Flight) -> Fit) -> Option<usize> {
+        let candidates = self.candidates(fit);
         let drawn = self.lots.as_mut()?.below(candidates.len() as u64) as usize;
         candidates.get(drawn).copied()
     }
 
-    /// Every TLP near the front that may pass all that were handed over before it.
-    fn candidates(&self, room: impl Fn(&Flight) -> bool) -> Vec<usize> {
+    /// Every TLP near the front that may pass all that were handed over before it; none, as long as the
+    /// replay buffer cannot keep one of them.
+    fn candidates(&self, fit: impl Fn(&Flight) -> Fit) -> Vec<usize> {
         let near = |class: FlowClass| {
             let waiting = self.row.from(self.sent).enumerate();
             waiting.filter(move |(_, flight)| flight.class == class).take(WINDOW)
@@ -322,9 +336,14 @@ impl Row {
             all.iter()
                 .all(|(earlier, _, before)| *earlier >= later || facts.passes(before) != Pass::No)
         };
-        all.iter()
-            .filter(|(index, flight, facts)| room(flight) && free(*index, facts))
-            .map(|&(index, ..)| index)
-            .collect()
+        let mut candidates = Vec::new();
+        for (index, flight, facts) in &all {
+            match fit(flight) {
+                Fit::NotKept if free(*index, facts) => return Vec::new(),
+                Fit::Goes if free(*index, facts) => candidates.push(*index),
+                _ => {}
+            }
+        }
+        candidates
     }
 }

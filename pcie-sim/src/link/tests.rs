@@ -2,7 +2,7 @@ use super::*;
 use crate::address::Bdf;
 use crate::endpoint::Sighting;
 use crate::link::credits::Credits;
-use crate::tlp::{Attributes, MemRead, MemWrite, Payload, Tag};
+use crate::tlp::{Attributes, Completion, CompletionStatus, MemRead, MemWrite, Payload, Tag};
 use proptest::prelude::*;
 
 #[derive(Default)]
@@ -30,6 +30,19 @@ fn read(tag: u16) -> Tlp {
         tag: Tag(tag),
         address: 0x1000,
         len_bytes: 64,
+        attributes: Attributes::default(),
+    })
+}
+
+fn completion(len: usize) -> Tlp {
+    Tlp::Completion(Completion {
+        completer: Bdf::new(1, 0, 0),
+        requester: Bdf::new(0, 1, 0),
+        tag: Tag(0),
+        status: CompletionStatus::Success,
+        byte_count: len as u16,
+        lower_address: 0,
+        data: Payload::from_elem(0x5a, len),
         attributes: Attributes::default(),
     })
 }
@@ -145,6 +158,23 @@ fn the_credits_that_a_card_is_shown_are_less_those_of_tlps_that_wait() {
     assert_eq!(shown(&mut link), (posted(6, 13), Credits::INFINITE, true), "one has left");
     link.surprise_down(Instant::ZERO);
     assert_eq!(shown(&mut link), (Credits::NONE, Credits::NONE, false));
+}
+
+/// PCIe 5.0 §3.6.2.1: the replay buffer has one order. What it has no room for is not passed by what is
+/// smaller, as that would keep the room from it.
+#[test]
+fn what_the_replay_buffer_has_no_room_for_is_not_passed() {
+    let mut config = LinkConfig::default();
+    config.data_link.replay_buffer_bytes = 100;
+    let mut link = Link::new(&config);
+    let mut log = Log::default();
+    link.submit(Direction::Upstream, read(1));
+    link.pump(Direction::Upstream, Instant::ZERO, &mut log);
+    let large = completion(256);
+    link.submit(Direction::Upstream, large.clone());
+    (2..8).for_each(|tag| link.submit(Direction::Upstream, read(tag)));
+    drain(&mut link, &mut log);
+    assert_eq!(log.0.iter().position(|(.., tlp)| *tlp == large), Some(1));
 }
 
 proptest! {
