@@ -279,7 +279,8 @@ impl<S: Stand> Traffic<S> {
         let Some(under_way) = self.slots[usize::from(slot)].take() else { return };
         let UnderWay { id, op, len_bytes, submitted } = under_way;
         self.free.push(slot);
-        self.stand.done(submitted);
+        let took = self.stand.host().now().since(submitted);
+        self.stand.done(took);
         if done.status != S_OK {
             let message = format!("{op:?} of {len_bytes} bytes ended with status {}", done.status);
             self.stand.violation("BLK-STATUS", message);

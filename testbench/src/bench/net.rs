@@ -197,6 +197,7 @@ impl<S: Stand> Traffic<S> {
     }
 
     fn check(&mut self, driver: &mut NetDriver) -> bool {
+        let now = self.stand.host().now();
         let mut received = std::mem::take(&mut self.events.received);
         let any = !received.is_empty();
         for packet in received.drain(..) {
@@ -206,7 +207,7 @@ impl<S: Stand> Traffic<S> {
                 self.stand.violation("DATA-NET", finding.to_string());
             }
             if let Some(sent) = self.under_way.pop_front() {
-                self.stand.done(sent);
+                self.stand.done(now.since(sent));
             }
             if let Err(error) = driver.recycle(self.stand.host(), packet) {
                 self.stand.violation("DRIVER-ERROR", error.to_string());

@@ -84,8 +84,8 @@ impl Stand for Tally {
         self.bench.machine.tap.cpu_worked(begun, now, what);
     }
 
-    fn done(&mut self, submitted: Instant) {
-        self.latency.record(self.bench.machine.now().since(submitted));
+    fn done(&mut self, took: Span) {
+        self.latency.record(took);
     }
 
     fn carried(&mut self, bytes: u64) {

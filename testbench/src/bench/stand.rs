@@ -34,8 +34,8 @@ pub(super) trait Stand {
     /// The CPU has worked for the traffic since `begun`; `what` is for those who look at waves.
     fn worked(&mut self, begun: Instant, what: &'static str);
 
-    /// A request is done that was handed over at `submitted`.
-    fn done(&mut self, submitted: Instant);
+    /// A request is done, and the driver knows it so long after it was handed over.
+    fn done(&mut self, took: Span);
 
     /// So many bytes of payload were carried.
     fn carried(&mut self, bytes: u64);

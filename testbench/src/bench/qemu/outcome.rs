@@ -65,7 +65,7 @@ impl Stand for Tally {
     /// Not told, for the reason of [`found`].
     fn worked(&mut self, _: Instant, _: &'static str) {}
 
-    fn done(&mut self, _: Instant) {
+    fn done(&mut self, _: Span) {
         self.completed += 1;
     }
 
