@@ -229,4 +229,9 @@ pub trait Tap {
     fn link_event(&mut self, event: &LinkEvent) {
         let _ = event;
     }
+
+    /// Whether the card may be at work on something that its driver waits for. Who cannot tell says yes.
+    fn may_be_at_work(&self) -> bool {
+        true
+    }
 }

@@ -8,6 +8,7 @@ use pcie_sim::spec::virtio_pci::{VENDOR_ID, bounce};
 use pcie_sim::spec::virtq::MAX_SIZE;
 use pcie_sim::time::Span;
 
+use crate::device::cable::Station;
 use crate::malice::{Deed, Malice};
 use crate::timing::CardTiming;
 
@@ -161,14 +162,14 @@ pub enum Backing {
     },
 }
 
-/// A network interface whose cable leads back to itself.
+/// A network interface whose cable leads back to itself, or to a station.
 #[derive(Debug, Clone)]
 pub struct NetConfig {
     /// The interface's address.
     pub mac: [u8; 6],
     /// The largest packet without its Ethernet header, 68 to 65,535 bytes.
     pub mtu: u16,
-    /// From the card's transmitter back to its receiver.
+    /// From the card's transmitter back to its receiver; to a station at the far end it is half of that.
     pub cable_delay: Span,
     /// The cable's rate in Gbit/s; without it a packet takes no time of its own.
     pub cable_gbps: Option<u32>,
@@ -176,6 +177,8 @@ pub struct NetConfig {
     pub receive_buffer_packets: usize,
     /// Offer a control queue (2), with the commands of CTRL_RX and CTRL_MAC_ADDR.
     pub control_queue: bool,
+    /// Who is at the far end of the cable; without it the cable leads back to the card.
+    pub far_end: Option<Station>,
 }
 
 /// Why a card cannot be built.
@@ -362,6 +365,7 @@ impl Default for NetConfig {
             cable_gbps: None,
             receive_buffer_packets: 256,
             control_queue: false,
+            far_end: None,
         }
     }
 }

@@ -46,6 +46,7 @@ pub use config::{
     AddressPolicy, Backing, BlkConfig, CardConfig, CardError, DeviceConfig, NetConfig,
     SwiotlbConfig, VendorData,
 };
+pub use device::cable::{FarEnd, Station};
 pub use exerciser::{Exerciser, ExerciserTiming};
 pub use malice::{Deed, Malice};
 pub use mmio::{MmioCard, MmioConfig, PlugError};

@@ -17,6 +17,7 @@ pub mod guest;
 pub mod lspci;
 pub mod measure;
 pub mod parallel;
+pub mod peer;
 pub mod platform;
 pub mod preset;
 pub mod report;

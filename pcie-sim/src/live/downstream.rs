@@ -11,9 +11,6 @@ use crate::tlp::{
     Tag, Tlp,
 };
 
-/// The time that a function has for a reset. PCIe 5.0 §6.6.2, "Function Level Reset (FLR)".
-const RESET_TIME: Span = Span::from_ms(100);
-
 /// The time within which a function must be ready after a reset. PCIe 5.0 §6.6.1.
 const READY_TIME: Span = Span::from_ms(1000);
 /// From a request that was put off to the next.
@@ -123,7 +120,8 @@ impl<T: Tap> LiveSlot<T> {
     }
 
     /// The guest resets the card: by a function level reset, or a hot one if it has none. Its reads under
-    /// way are forgotten.
+    /// way are forgotten. One that is not ready after [`LiveConfig::reset`](super::LiveConfig::reset) puts
+    /// configuration requests off.
     pub fn reset(&mut self) {
         while self.asked.is_some() && self.next_by(self.now + self.config.root.completion_timeout) {
         }
@@ -142,7 +140,7 @@ impl<T: Tap> LiveSlot<T> {
         }
         self.forget_reads();
         self.forget_registers();
-        self.run_until(self.now + RESET_TIME);
+        self.run_until(self.now + self.config.reset);
     }
 
     pub(super) fn receive_completion(&mut self, completion: Completion, bad: bool) {

@@ -47,6 +47,9 @@ const ROOT_COMPLEX: Bdf = Bdf::new(0, 0, 0);
 /// Posted writes that may wait for the link before [`LiveSlot::accepts`] says no.
 const STORE_BUFFER: usize = 32;
 
+/// The time that a function has for a reset. PCIe 5.0 §6.6.2, "Function Level Reset (FLR)".
+pub const RESET_TIME: Span = Span::from_ms(100);
+
 /// What a scenario can choose about a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveConfig {
@@ -58,6 +61,11 @@ pub struct LiveConfig {
     pub rcb_bytes: u16,
     /// Time stands when nothing has crossed the link for so long, even if the card would go on.
     pub quiet: Span,
+    /// The same for a card that is not at work as far as the tap can tell: of RTL every edge of a clock is
+    /// computed, whether it has something to do or not.
+    pub idle: Span,
+    /// The time that a reset is given; not longer than a function may take for one.
+    pub reset: Span,
 }
 
 impl Default for LiveConfig {
@@ -67,6 +75,8 @@ impl Default for LiveConfig {
             root: RootTiming::default(),
             rcb_bytes: 64,
             quiet: Span::from_ms(50),
+            idle: Span::from_ms(50),
+            reset: RESET_TIME,
         }
     }
 }
@@ -233,6 +243,8 @@ pub struct LiveSlot<T: Tap> {
     now: Instant,
     /// When something last crossed the link or was asked of it.
     last_traffic: Instant,
+    /// When the card was last seen at work while nothing crossed the link.
+    last_work: Instant,
     schedule: Schedule<Event>,
     link: Link,
     card: Box<dyn Endpoint>,
@@ -272,6 +284,7 @@ impl<T: Tap> LiveSlot<T> {
             config,
             now: Instant::ZERO,
             last_traffic: Instant::ZERO,
+            last_work: Instant::ZERO,
             card_wake: schedule.alarm(Event::CardWake),
             pump_again: both_ways.map(|direction| schedule.alarm(Event::Pump(direction))),
             arrival: both_ways.map(|direction| schedule.alarm(Event::Arrival(direction))),
@@ -338,13 +351,23 @@ impl<T: Tap> LiveSlot<T> {
         if patient && self.held > 0 {
             return Step::Waits;
         }
-        let Some((at, event)) = self.schedule.take_due(self.last_traffic + self.config.quiet)
-        else {
+        let Some((at, event)) = self.take_next() else {
             return if self.held > 0 { Step::Waits } else { Step::Idle };
         };
         self.now = at.max(self.now);
         self.happen(event);
         Step::Moved
+    }
+
+    fn take_next(&mut self) -> Option<(Instant, Event)> {
+        let last = self.last_traffic.max(self.last_work);
+        let next = self.schedule.take_due(last + self.config.idle);
+        if next.is_some() || !self.tap.may_be_at_work() {
+            return next;
+        }
+        // What ends the work is not the last that the card has to do for it.
+        self.last_work = self.now;
+        self.schedule.take_due(self.last_traffic + self.config.quiet)
     }
 
     /// Lets everything happen that is due up to `until`, whoever waits.

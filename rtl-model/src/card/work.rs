@@ -209,9 +209,11 @@ impl Card {
         let packet = std::mem::take(&mut request.data);
         let sent = if request.failed { Err(packet) } else { net.transmit(now, packet) };
         match sent {
-            Ok(arrives) => {
-                let edge = self.dma.edges.next(arrives);
-                self.dma.schedule.at(edge, Event::Packet);
+            Ok(arrivals) => {
+                for arrives in arrivals {
+                    let edge = self.dma.edges.next(arrives);
+                    self.dma.schedule.at(edge, Event::Packet);
+                }
             }
             Err(packet) => {
                 self.counters.packets_dropped_bad += 1;

@@ -1,6 +1,7 @@
 //! What the card is, behind its queues.
 
 pub(crate) mod blk;
+pub(crate) mod cable;
 mod control;
 pub(crate) mod disk;
 pub(crate) mod net;

@@ -1,4 +1,5 @@
-//! The network device: what it sends comes back to it through a cable. Virtio 1.4, "Network Device".
+//! The network device: what it sends comes back to it through a cable, or goes to a station at its far end,
+//! which may answer. Virtio 1.4, "Network Device".
 //!
 //! Left out: offloads, merged receive buffers, several queue pairs.
 
@@ -9,6 +10,7 @@ use pcie_sim::spec::net::{
     F_CTRL_VQ, F_MAC, F_MTU, F_STATUS, HDR_BYTES, HDR_NUM_BUFFERS, STATUS_LINK_UP, TRANSMIT_QUEUE,
 };
 use pcie_sim::time::{Instant, Span};
+use smallvec::SmallVec;
 
 use super::control::{self, Filter};
 use crate::config::NetConfig;
@@ -27,12 +29,17 @@ pub(crate) enum Lost {
     Unwanted(Vec<u8>),
 }
 
+/// When packets come to the card: one for each that is put on a cable which leads back.
+pub(crate) type Arrivals = SmallVec<[Instant; 1]>;
+
 /// The interface and its cable.
 #[derive(Debug)]
 pub(crate) struct Net {
     settings: NetConfig,
     config: [u8; CONFIG_BYTES],
     cable_busy_until: Instant,
+    /// The way back from a station at the far end.
+    back_busy_until: Instant,
     /// On the cable, header included, in order.
     cable: VecDeque<Vec<u8>>,
     /// Arrived, waiting for a receive buffer.
@@ -51,6 +58,7 @@ impl Net {
             settings,
             config,
             cable_busy_until: Instant::ZERO,
+            back_busy_until: Instant::ZERO,
             cable: VecDeque::new(),
             arrived: VecDeque::new(),
             filter: Filter::default(),
@@ -91,25 +99,60 @@ impl Net {
         news
     }
 
-    /// Puts a packet, which begins with its virtio header, on the cable. Gives the time at which it comes
-    /// back, or the packet itself when it has no place there.
+    /// Puts a packet, which begins with its virtio header, on the cable. Gives the times at which packets
+    /// come back for it, or the packet itself when it has no place there.
     pub(crate) fn transmit(
         &mut self,
         now: Instant,
         mut packet: Vec<u8>,
-    ) -> Result<Instant, Vec<u8>> {
-        let longest = usize::from(self.settings.mtu) + ETHERNET_BYTES + HDR_BYTES;
-        if packet.len() <= HDR_BYTES || packet.len() > longest {
+    ) -> Result<Arrivals, Vec<u8>> {
+        if packet.len() <= HDR_BYTES || packet.len() > self.longest() {
             return Err(packet);
         }
-        packet[..HDR_BYTES].fill(0);
-        packet[HDR_NUM_BUFFERS..HDR_BYTES].copy_from_slice(&1_u16.to_le_bytes());
-        let bits = 8 * ((packet.len() - HDR_BYTES) as u64 + CABLE_BYTES);
-        // A bit at 1 Gbit/s takes 1000 ps.
-        let takes = self.settings.cable_gbps.map_or(0, |gbps| bits * 1000 / u64::from(gbps));
-        self.cable_busy_until = self.cable_busy_until.max(now) + Span::from_ps(takes);
+        self.cable_busy_until = self.cable_busy_until.max(now) + self.takes(packet.len());
+        if self.settings.far_end.is_some() {
+            return Ok(self.exchange(&packet[HDR_BYTES..]));
+        }
+        write_header(&mut packet[..HDR_BYTES]);
         self.cable.push_back(packet);
-        Ok(self.cable_busy_until + self.settings.cable_delay)
+        Ok(Arrivals::from_elem(self.cable_busy_until + self.settings.cable_delay, 1))
+    }
+
+    /// Bytes of the longest packet, virtio header included.
+    fn longest(&self) -> usize {
+        usize::from(self.settings.mtu) + ETHERNET_BYTES + HDR_BYTES
+    }
+
+    /// The time that a packet, virtio header included, takes on the cable for itself.
+    fn takes(&self, packet_bytes: usize) -> Span {
+        let bits = 8 * ((packet_bytes - HDR_BYTES) as u64 + CABLE_BYTES);
+        // A bit at 1 Gbit/s takes 1000 ps.
+        Span::from_ps(self.settings.cable_gbps.map_or(0, |gbps| bits * 1000 / u64::from(gbps)))
+    }
+
+    /// Takes a frame that has just left to the far end, half the way, and its answers the other half back.
+    /// What comes in there does not depend on anything that happens here meanwhile.
+    fn exchange(&mut self, frame: &[u8]) -> Arrivals {
+        let Some(station) = &self.settings.far_end else { return Arrivals::new() };
+        let way = self.settings.cable_delay / 2;
+        let there = self.cable_busy_until + way;
+        let mut answers = Vec::new();
+        station.borrow_mut().receive(there, frame, &mut answers);
+        let back = self.settings.cable_delay - way;
+        let mut arrivals = Arrivals::new();
+        for answer in answers {
+            let mut packet = vec![0; HDR_BYTES];
+            packet.extend(answer);
+            // What no receive buffer is made for does not come through.
+            if packet.len() > self.longest() {
+                continue;
+            }
+            write_header(&mut packet[..HDR_BYTES]);
+            self.back_busy_until = self.back_busy_until.max(there) + self.takes(packet.len());
+            self.cable.push_back(packet);
+            arrivals.push(self.back_busy_until + back);
+        }
+        arrivals
     }
 
     /// The packet longest on the cable has come to its end. Gives it back when it is not wanted, or no
@@ -143,5 +186,12 @@ impl Net {
         self.cable.clear();
         self.arrived.clear();
         self.cable_busy_until = Instant::ZERO;
+        self.back_busy_until = Instant::ZERO;
     }
+}
+
+/// The virtio header of a packet in one buffer, without offloads.
+fn write_header(header: &mut [u8]) {
+    header.fill(0);
+    header[HDR_NUM_BUFFERS..HDR_BYTES].copy_from_slice(&1_u16.to_le_bytes());
 }

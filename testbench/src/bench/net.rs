@@ -17,7 +17,7 @@ use super::watch::Watch;
 use super::wiring::{Bench, MakeCard};
 use crate::platform::setup::Buffers;
 use crate::report::{RunError, RunResult};
-use crate::scenario::config::{NetWorkload, RunConfig};
+use crate::scenario::config::{CableEnd, NetWorkload, RunConfig};
 use crate::scoreboard::{NetScoreboard, Order};
 use crate::traffic::pcap::Packet;
 
@@ -26,6 +26,12 @@ const HEADROOM: u64 = 64;
 
 /// Looks through the packets without sending them.
 pub(super) fn inspect(workload: &NetWorkload) -> Result<(), RunError> {
+    if workload.far_end != CableEnd::Loop {
+        return Err(RunError::input(
+            "net.peer: the packets of a run are to come back as they are, so its cable ends in a `loop`; a \
+             station is for `vtb serve` and `vtb guest`",
+        ));
+    }
     Packets::open(0, workload)?.mtu().map(|_| ())
 }
 

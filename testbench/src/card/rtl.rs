@@ -78,6 +78,12 @@ impl RtlCard {
     /// # Errors
     /// As [`Self::build`]; a port that is not there or not what it should be.
     pub(super) fn plug(&self, run: &RunConfig, config: &CardConfig) -> Result<Plugged, RunError> {
+        if matches!(&config.device, DeviceConfig::Net(net) if net.far_end.is_some()) {
+            return Err(RunError::input(format!(
+                "{}: the cable of RTL is in the RTL, no station can be put at its end: net.peer=\"loop\"",
+                self.manifest.origin
+            )));
+        }
         let rtl = self.build(run, config)?;
         let mut model = VerilatedModel::new(&rtl).map_err(RunError::input)?;
         if let Some(path) = &run.rtl_waves {

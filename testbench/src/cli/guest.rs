@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use super::args::GuestArgs;
+use super::live_args::GuestArgs;
 use super::outputs::Outputs;
 use super::stopwatch::Stopwatch;
 use super::{Failure, HELD, Status, VIOLATED};
 use crate::card;
-use crate::guest::{Console, Expected, Kit, Qemu, Storage};
+use crate::guest::{Console, Expected, Kit, Qemu, Storage, Work};
 use crate::report::{self, RunReport};
 use crate::serve::{self, ServeConfig};
 
@@ -27,7 +27,8 @@ pub(super) fn guest(args: &GuestArgs, out: &mut dyn Write) -> Result<Status, Fai
     let Some(run) = scenario.runs.first().cloned() else {
         return Err(Failure::Internal("the serve scenario has no run".to_owned()));
     };
-    let own = match args.only_card {
+    let work = Work::on(args.card.device);
+    let own = match args.only_card || work != Work::Disk {
         true => None,
         false => Some(with_own_disk(args, &kit, folder.path())?),
     };
@@ -38,20 +39,20 @@ pub(super) fn guest(args: &GuestArgs, out: &mut dyn Write) -> Result<Status, Fai
     if let Some(path) = &args.console {
         std::fs::copy(folder.path().join("console"), path).map_err(anyhow::Error::from)?;
     }
-    scenario.runs = served.runs;
+    scenario.runs.clone_from(&served.runs);
     let report = RunReport::new(&scenario, &served.results, seconds);
     outputs.deliver(&scenario.runs, &report.to_text().map_err(anyhow::Error::from)?)?;
 
     let expected = Expected { says: args.says.clone(), finds: args.finds.clone() };
     let broken: Vec<&str> = report.violations.iter().map(|found| found.rule.as_str()).collect();
-    let mut missed = expected.missed(&console, &broken);
+    let mut missed = expected.missed(&console, work, &broken);
     if !ended {
         missed.push(format!("the guest was ended after {} s", args.limit));
     }
     let unexpected = broken.iter().filter(|rule| !args.finds.iter().any(|find| find == *rule));
     missed.extend(unexpected.map(|rule| format!("{rule} is broken")));
     let mut text = said(&console);
-    let _ = write!(text, "\n{}\n{}\n", report::text(&report), serve::ending(&served.end));
+    let _ = write!(text, "\n{}\n{}\n", report::text(&report), serve::ending(&served, seconds));
     let _ = match own {
         Some(own) => {
             let times = seconds / own.max(f64::EPSILON);
@@ -94,12 +95,13 @@ fn with_own_disk(args: &GuestArgs, kit: &Kit, folder: &Path) -> Result<f64, Fail
     file.set_len(args.card.disk_size.0).map_err(anyhow::Error::from)?;
     let stopwatch = Stopwatch::start();
     let storage = Storage::Own(image);
-    let qemu = Qemu { kit, storage, console: &console, limit_s: args.limit };
+    let work = Work::Disk;
+    let qemu = Qemu { kit, work, storage, console: &console, limit_s: args.limit };
     let ended = qemu.start().and_then(super::super::guest::Running::wait);
     let ended = ended.map_err(|error| start_failed(kit, &error))?;
     let seconds = stopwatch.seconds();
     let console = Console::read(&console).map_err(anyhow::Error::from)?;
-    let failed = console.failed();
+    let failed = console.failed(work);
     match failed.first() {
         None if ended => Ok(seconds),
         why => Err(Failure::Internal(format!(
@@ -134,7 +136,8 @@ fn with_card(
     let mut running = None;
     let mut ready = |socket: &Path| {
         let storage = Storage::Card(socket.to_path_buf(), config.dma);
-        let qemu = Qemu { kit, storage, console: &path, limit_s: args.limit };
+        let work = Work::on(config.device);
+        let qemu = Qemu { kit, work, storage, console: &path, limit_s: args.limit };
         running = Some(qemu.start());
         running.as_ref().is_some_and(Result::is_ok)
     };

@@ -11,6 +11,7 @@ mod bench_layers;
 pub mod compare;
 mod drivers;
 mod guest;
+mod live_args;
 pub mod lspci;
 mod outputs;
 mod platforms;

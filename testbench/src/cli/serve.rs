@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::args::ServeArgs;
+use super::live_args::ServeArgs;
 use super::outputs::Outputs;
+use super::stopwatch::Stopwatch;
 use super::{Failure, HELD, Status, VIOLATED};
 use crate::card;
 use crate::report::{self, RunReport};
@@ -23,10 +24,12 @@ pub(super) fn serve(args: &ServeArgs, out: &mut dyn Write) -> Result<Status, Fai
         let _ = super::say(out, &format!("waiting for a client at {}\n", path.display()));
         true
     };
+    let stopwatch = Stopwatch::start();
     let served = serve::serve(&config, &card::under_test, &mut ready)?;
-    scenario.runs = served.runs;
-    let report = RunReport::new(&scenario, &served.results, 0.0);
+    let seconds = stopwatch.seconds();
+    scenario.runs.clone_from(&served.runs);
+    let report = RunReport::new(&scenario, &served.results, seconds);
     outputs.deliver(&scenario.runs, &report.to_text().map_err(anyhow::Error::from)?)?;
-    super::say(out, &format!("{}\n{}\n", report::text(&report), serve::ending(&served.end)))?;
+    super::say(out, &format!("{}\n{}\n", report::text(&report), serve::ending(&served, seconds)))?;
     Ok(if report.all_held() { HELD } else { VIOLATED })
 }

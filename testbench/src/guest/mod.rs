@@ -10,11 +10,13 @@
 
 mod console;
 mod qemu;
+mod work;
 
 use std::path::PathBuf;
 
 pub use self::console::Console;
 pub use self::qemu::{Qemu, Running, Storage};
+pub use self::work::Work;
 
 /// What is to be seen, so that a run counts as good.
 #[derive(Debug, Clone, Default)]
@@ -34,10 +36,10 @@ impl Expected {
 
     /// What is missing or too much, a line each.
     #[must_use]
-    pub fn missed(&self, console: &Console, broken: &[&str]) -> Vec<String> {
+    pub fn missed(&self, console: &Console, work: Work, broken: &[&str]) -> Vec<String> {
         let mut missed = Vec::new();
         if !self.is_trouble() {
-            missed.extend(console.failed());
+            missed.extend(console.failed(work));
         }
         let unsaid = self.says.iter().filter(|text| !console.says(text));
         missed.extend(unsaid.map(|text| format!("Linux does not say `{text}`")));

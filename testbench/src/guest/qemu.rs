@@ -11,10 +11,12 @@ use std::time::Duration;
 use crossbeam::channel::after;
 use pcie_sim::host::vfio_user::Dma;
 
-use super::Kit;
+use super::{Kit, Work};
 
 /// How often it is looked whether the guest has powered off.
 const TICK: Duration = Duration::from_millis(20);
+/// How long QEMU waits for an answer of ours. Its own 5 s are too few for RTL on a busy machine.
+const PATIENCE_MS: u32 = 60_000;
 /// Of the time limit, the guest itself has all but so many seconds, in which to say what it knows.
 const SPARE_S: u64 = 30;
 
@@ -32,7 +34,9 @@ pub enum Storage {
 pub struct Qemu<'a> {
     /// Kernel and the rest.
     pub kit: &'a Kit,
-    /// What it has for a disk.
+    /// What it is to do.
+    pub work: Work,
+    /// What it has for a disk, or a network interface.
     pub storage: Storage,
     /// Where its console goes.
     pub console: &'a Path,
@@ -73,7 +77,9 @@ impl Qemu<'_> {
         let limit = self.limit_s.saturating_sub(SPARE_S).max(5);
         // On a busy machine QEMU's timer is late, which the kernel would take for a broken board.
         let append = format!(
-            "console=ttyS0 intel_iommu=on no_timer_check loglevel=5 panic=-1 vtb.limit={limit}"
+            "console=ttyS0 intel_iommu=on no_timer_check loglevel=5 panic=-1 vtb.limit={limit} \
+             vtb.work={}",
+            self.work.name()
         );
         let mut all: Vec<String> = [
             "-accel",
@@ -117,6 +123,7 @@ impl Qemu<'_> {
                     "driver": "vfio-user-pci",
                     "bus": "slot1",
                     "socket": { "type": "unix", "path": socket },
+                    "x-msg-timeout": PATIENCE_MS,
                 });
                 all.extend(["-device".to_owned(), device.to_string()]);
                 match dma {

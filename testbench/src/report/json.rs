@@ -108,6 +108,9 @@ pub struct RunFigures {
     /// What went wrong on purpose, and who was told.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub faults: Option<FaultFigures>,
+    /// What a station at the end of the card's cable was asked, and answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peer: Option<PeerCounts>,
 }
 
 /// What became of a card on a platform.
@@ -358,6 +361,7 @@ impl RunFigures {
             tlps: result.tlps,
             judged: None,
             faults: result.told.as_deref().map(|told| FaultFigures::of(told, &result.violations)),
+            peer: result.peer,
         }
     }
 }

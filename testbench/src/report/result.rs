@@ -128,6 +128,8 @@ pub struct RunResult {
     pub facts: Facts,
     /// What struck and who was told, of a run in which something went wrong on purpose.
     pub told: Option<Box<Told>>,
+    /// What a station at the end of the card's cable was asked, where there is one.
+    pub peer: Option<PeerCounts>,
     /// Clock cycles of the design, of RTL; 0 of the model.
     pub rtl_cycles: u64,
     /// Every DMA address, of a run that was watched.

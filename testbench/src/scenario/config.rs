@@ -3,6 +3,7 @@
 //! A scenario file names a matrix; [`super::Scenario::runs`] turns it into these, one per cell. What runs
 //! one of them is [`crate::bench`]; what it gives back is [`crate::report::RunResult`].
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use pcie_sim::fault::Fault;
@@ -161,6 +162,39 @@ pub struct NetWorkload {
     pub cable_delay: Span,
     /// The cable's rate in Gbit/s; without one a packet takes no time of its own.
     pub cable_gbps: Option<u32>,
+    /// Who is at its far end.
+    pub far_end: CableEnd,
+}
+
+/// Who is at the far end of a network card's cable: `loop`, or a station's address as in `192.0.2.1/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub enum CableEnd {
+    /// The card itself: what it sends comes back.
+    #[default]
+    Loop,
+    /// A station that answers ARP, pings and datagrams to the echo port.
+    Station {
+        /// Its IPv4 address.
+        address: Ipv4Addr,
+        /// Bits of it that are its network's.
+        prefix: u8,
+    },
+}
+
+impl TryFrom<String> for CableEnd {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "loop" {
+            return Ok(Self::Loop);
+        }
+        let (address, prefix) = text.split_once('/').unwrap_or((&text, ""));
+        match (address.parse(), prefix.parse()) {
+            (Ok(address), Ok(prefix @ 1..=30)) => Ok(Self::Station { address, prefix }),
+            _ => Err(format!("`{text}` is neither `loop` nor an address such as 192.0.2.1/24")),
+        }
+    }
 }
 
 /// Where a blk run's commands come from.

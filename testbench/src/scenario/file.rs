@@ -11,7 +11,7 @@ use pcie_sim::link::{Choices, CompletionOrder};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::config::{CompletionMode, Device, Layout, Placement, RingFormat};
+use super::config::{CableEnd, CompletionMode, Device, Layout, Placement, RingFormat};
 use super::fault::FaultLine;
 use crate::preset::{Quantity, Timing};
 
@@ -339,6 +339,8 @@ pub struct Net {
     pub cable_delay_ns: u64,
     /// The cable's rate in Gbit/s; without one a packet takes no time of its own.
     pub cable_gbps: Option<u32>,
+    /// Who is at the cable's far end.
+    pub peer: CableEnd,
 }
 
 impl Default for Net {
@@ -349,6 +351,7 @@ impl Default for Net {
             max_packets: None,
             cable_delay_ns: 500,
             cable_gbps: None,
+            peer: CableEnd::default(),
         }
     }
 }

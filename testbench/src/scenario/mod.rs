@@ -317,6 +317,7 @@ impl Cells<'_> {
                 max_packets: self.file.net.max_packets,
                 cable_delay: Span::from_ns(self.file.net.cable_delay_ns),
                 cable_gbps: self.file.net.cable_gbps,
+                far_end: self.file.net.peer,
             }),
             Device::Blk => Workload::Blk(BlkWorkload {
                 source: self.commands()?,

@@ -11,24 +11,28 @@
 
 mod sessions;
 
+use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use pcie_sim::host::vfio_user::{Dma, End, Server, Socket};
-use pcie_sim::live::{LiveConfig, LiveFinding, LiveSlot};
+use pcie_sim::live::{LiveConfig, LiveFinding, LiveSlot, RESET_TIME};
 use pcie_sim::spec::blk::SECTOR_BYTES;
 use pcie_sim::spec::features;
-use pcie_sim::time::Instant;
-use rtl_model::{Backing, BlkConfig, DeviceConfig, Malice, NetConfig};
+use pcie_sim::time::{Instant, Span};
+use rtl_model::{Backing, BlkConfig, DeviceConfig, Malice, NetConfig, Station};
 
 use self::sessions::{Session, Sessions};
 use crate::bench::watch::Watch;
 use crate::bench::wiring::{MakeCard, card_config};
 use crate::card::CardChoice;
+use crate::peer::{Peer, PeerCounts, SharedPeer};
 use crate::platform;
 use crate::report::{RunError, RunResult, Violation};
-use crate::scenario::config::{Device, Layout, RunConfig};
+use crate::scenario::config::{CableEnd, Device, Layout, NetWorkload, RunConfig, Workload};
 use crate::scenario::source::{InputError, Source};
 use crate::scenario::{Overrides, Scenario};
 
@@ -36,6 +40,9 @@ use crate::scenario::{Overrides, Scenario};
 pub const PLATFORM: &str = "qemu-guest";
 /// The scenario that says how card, slot and timing are. Of its machine only the slot is used.
 const SCENARIO: &str = include_str!("../../scenarios/serve.toml");
+/// For how long the clock of RTL turns when there is nothing to do. A million edges take about a second of
+/// a computer's time; a client of ours waits five for an answer.
+const RTL_IDLE: Span = Span::from_us(200);
 /// How many findings of one kind are told one by one.
 const TOLD: usize = 100;
 /// What sessions are called in a report.
@@ -61,6 +68,9 @@ pub struct ServeConfig {
     pub disk_bytes: u64,
     /// What the card does wrong on purpose.
     pub malice: Vec<Malice>,
+    /// Simulated time for which the card goes on when nothing crosses the link and no request is under way,
+    /// and the longest that a reset takes; what suits the card when left out.
+    pub idle: Option<Span>,
     /// How card, slot and timing are; where trace and waves go.
     pub run: RunConfig,
 }
@@ -74,6 +84,12 @@ pub struct Served {
     pub results: Vec<RunResult>,
     /// How the connection was, and ended.
     pub end: End,
+    /// Simulated time that passed.
+    pub time: Span,
+    /// Edges of the clock that were computed for it, of RTL.
+    pub cycles: u64,
+    /// What the station at the cable's end was asked in all.
+    pub peer: Option<PeerCounts>,
 }
 
 /// The scenario of a served card, with keys set from the command line.
@@ -103,17 +119,12 @@ pub fn serve(
     make: MakeCard<'_>,
     ready: &mut dyn FnMut(&Path) -> bool,
 ) -> Result<Served, RunError> {
-    let mut card = card_config(&config.run, device(config)?);
+    let peer = peer(config);
+    let mut card = card_config(&config.run, device(config, peer.as_ref())?);
     card.malice.extend(&config.malice);
     let (card, at_pins) = make(&config.run, card)?.apart();
     let watch = Watch::writing(&config.run).map_err(RunError::internal)?;
-    let live = LiveConfig {
-        link: config.run.slot.link,
-        root: config.run.timing.root(),
-        rcb_bytes: config.run.slot.rcb_bytes,
-        ..LiveConfig::default()
-    };
-    let slot = LiveSlot::new(live, card, Sessions::new(watch));
+    let slot = LiveSlot::new(live(config), card, Sessions::new(watch, config.device, peer));
     let socket = Socket::bind(&config.socket).map_err(|error| {
         RunError::input(format!("--socket {}: {error}", config.socket.display()))
     })?;
@@ -127,13 +138,44 @@ pub fn serve(
     let mut findings = findings(&slot);
     findings.extend(at_pins.violations());
     findings.sort_by_key(|violation| violation.time);
+    let peer = slot.tap.peer_counts();
     let sessions = slot.tap.into_sessions(now);
-    Ok(report(config, &sessions, findings, end))
+    let (runs, results) = report(config, &sessions, &findings);
+    let (time, cycles) = (now.since(Instant::ZERO), at_pins.cycles());
+    Ok(Served { runs, results, end, time, cycles, peer })
 }
 
-fn device(config: &ServeConfig) -> Result<DeviceConfig, RunError> {
+fn live(config: &ServeConfig) -> LiveConfig {
+    let usual = LiveConfig::default();
+    let idle = match (config.idle, &config.run.under_test) {
+        (Some(chosen), _) => Some(chosen),
+        (None, CardChoice::Rtl(_)) => Some(RTL_IDLE),
+        // What has nothing to do makes no events, and all the time that it is given costs nothing.
+        (None, CardChoice::Model) => None,
+    };
+    LiveConfig {
+        link: config.run.slot.link,
+        root: config.run.timing.root(),
+        rcb_bytes: config.run.slot.rcb_bytes,
+        quiet: usual.quiet.max(idle.unwrap_or_default()),
+        idle: idle.unwrap_or(usual.idle),
+        reset: idle.map_or(usual.reset, |idle| idle.min(RESET_TIME)),
+    }
+}
+
+/// The station at the end of the cable, if there is one.
+fn peer(config: &ServeConfig) -> Option<SharedPeer> {
+    match &config.run.workload {
+        Workload::Net(NetWorkload { far_end: CableEnd::Station { address, prefix }, .. }) => {
+            Some(Rc::new(RefCell::new(Peer::new(*address, *prefix))))
+        }
+        Workload::Net(_) | Workload::Blk(_) => None,
+    }
+}
+
+fn device(config: &ServeConfig, peer: Option<&SharedPeer>) -> Result<DeviceConfig, RunError> {
     let backing = match (&config.disk, config.device) {
-        (_, Device::Net) => return Ok(DeviceConfig::Net(NetConfig::default())),
+        (_, Device::Net) => return Ok(DeviceConfig::Net(net(config, peer))),
         (Some(path), Device::Blk) => {
             let open = |error: io::Error| {
                 RunError::input(format!("--disk {}: cannot be opened: {error}", path.display()))
@@ -145,6 +187,17 @@ fn device(config: &ServeConfig) -> Result<DeviceConfig, RunError> {
         }
     };
     Ok(DeviceConfig::Blk(BlkConfig { backing, ..BlkConfig::default() }))
+}
+
+fn net(config: &ServeConfig, peer: Option<&SharedPeer>) -> NetConfig {
+    let usual = NetConfig::default();
+    let Workload::Net(workload) = &config.run.workload else { return usual };
+    NetConfig {
+        cable_delay: workload.cable_delay,
+        cable_gbps: workload.cable_gbps,
+        far_end: peer.map(|peer| Rc::clone(peer) as Station),
+        ..usual
+    }
 }
 
 /// What the checker, the slot and the guest's memory have to say.
@@ -194,9 +247,8 @@ fn told(finding: &LiveFinding) -> Violation {
 fn report(
     config: &ServeConfig,
     sessions: &[Session],
-    findings: Vec<Violation>,
-    end: End,
-) -> Served {
+    findings: &[Violation],
+) -> (Vec<RunConfig>, Vec<RunResult>) {
     let (mut runs, mut results) = (Vec::new(), Vec::new());
     let nobody = [Session::default()];
     let shown = if sessions.is_empty() { &nobody[..] } else { sessions };
@@ -207,7 +259,7 @@ fn report(
         let found = findings.iter().filter(|found| from <= found.time && found.time < until);
         results.push(session.result(found.cloned().collect()));
     }
-    Served { runs, results, end }
+    (runs, results)
 }
 
 fn named(config: &ServeConfig, session: &Session, nth: Option<usize>) -> RunConfig {
@@ -224,13 +276,27 @@ fn named(config: &ServeConfig, session: &Session, nth: Option<usize>) -> RunConf
     run
 }
 
-/// The sentence on how the connection was.
+/// The sentences on how the connection was, how far the simulation came in `seconds` of a computer's time,
+/// and what the station at the cable's end was asked.
 #[must_use]
-pub fn ending(end: &End) -> String {
-    let End { gone, refused, sent_away, by_message, in_shared_memory } = end;
-    format!(
+pub fn ending(served: &Served, seconds: f64) -> String {
+    let End { gone, refused, sent_away, by_message, in_shared_memory } = &served.end;
+    let mut text = format!(
         "The client is gone ({gone:?}); {by_message} requests of the card went as messages, \
          {in_shared_memory} were done in shared memory; {refused} messages refused, {sent_away} other \
-         clients sent away."
-    )
+         clients sent away.\n{:.3} ms were simulated in {seconds:.1} s",
+        served.time.as_s_f64() * 1e3
+    );
+    let _ = match served.cycles {
+        0 => write!(text, "."),
+        cycles => write!(text, ", {cycles} edges of the clock in them."),
+    };
+    if let Some(PeerCounts { frames, arp, icmp_echo, udp_echo, unanswered }) = served.peer {
+        let _ = write!(
+            text,
+            "\nThe station at the cable's end took {frames} frames and answered {arp} ARP requests, \
+             {icmp_echo} pings and {udp_echo} datagrams; {unanswered} frames got no answer."
+        );
+    }
+    text
 }

@@ -4,13 +4,16 @@ use pcie_sim::endpoint::{Direction, Sighting, Tap};
 use pcie_sim::link::aside::{LinkEvent, Transmission};
 use pcie_sim::link::credits::Credits;
 use pcie_sim::link::dllp::Dllp;
+use pcie_sim::spec::net::RECEIVE_QUEUE;
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::FlowClass;
 
 use crate::analyzer::registers::Life;
 use crate::bench::watch::Watch;
 use crate::measure::{Counts, Latency};
+use crate::peer::{PeerCounts, SharedPeer};
 use crate::report::{RunResult, Violation};
+use crate::scenario::config::Device;
 
 /// What one driver did.
 #[derive(Debug, Default)]
@@ -23,6 +26,8 @@ pub(super) struct Session {
     counts: Counts,
     latency: Latency,
     payload_bytes: u64,
+    /// What the station at the cable's end was asked: until it ends, before it began.
+    peer: Option<PeerCounts>,
 }
 
 impl Session {
@@ -34,6 +39,7 @@ impl Session {
             latency: self.latency.figures().into(),
             sim_time: time,
             violations,
+            peer: self.peer,
             ..RunResult::of_link(&self.counts, self.features, time)
         }
     }
@@ -43,14 +49,16 @@ impl Session {
 pub(super) struct Sessions {
     /// Everybody who watches.
     pub(super) watch: Watch,
+    device: Device,
+    peer: Option<SharedPeer>,
     running: Option<Session>,
     past: Vec<Session>,
 }
 
 impl Sessions {
-    pub(super) fn new(mut watch: Watch) -> Self {
+    pub(super) fn new(mut watch: Watch, device: Device, peer: Option<SharedPeer>) -> Self {
         watch.observers_mut().requests = Some(Vec::new());
-        Self { watch, running: None, past: Vec::new() }
+        Self { watch, device, peer, running: None, past: Vec::new() }
     }
 
     /// All of them; one that still runs ends now.
@@ -65,7 +73,8 @@ impl Sessions {
             (true, false) => {
                 let features = self.watch.analyzer.registers().features();
                 self.watch.observers_mut().measure.begin(now);
-                self.running = Some(Session { began: now, features, ..Session::default() });
+                let peer = self.peer_counts();
+                self.running = Some(Session { began: now, features, peer, ..Session::default() });
             }
             (false, true) => self.end(now),
             _ => {}
@@ -86,8 +95,14 @@ impl Sessions {
     fn end(&mut self, now: Instant) {
         let counts = *self.watch.observers().measure.counts();
         if let Some(session) = self.running.take() {
-            self.past.push(Session { ended: now, counts, ..session });
+            let peer = self.peer_counts().zip(session.peer).map(|(now, then)| now.since(&then));
+            self.past.push(Session { ended: now, counts, peer, ..session });
         }
+    }
+
+    /// What the station at the cable's end was asked so far.
+    pub(super) fn peer_counts(&self) -> Option<PeerCounts> {
+        self.peer.as_ref().map(|peer| peer.borrow().counts())
     }
 }
 
@@ -119,5 +134,12 @@ impl Tap for Sessions {
 
     fn link_event(&mut self, event: &LinkEvent) {
         self.watch.link_event(event);
+    }
+
+    /// A request that the card has seen is not used yet. Receive buffers wait for packets, not for the card.
+    fn may_be_at_work(&self) -> bool {
+        let mut queues = self.watch.analyzer.queues();
+        let waits = |index: u16| self.device == Device::Net && index == RECEIVE_QUEUE;
+        queues.any(|queue| !waits(queue.index) && queue.avail_idx != queue.used_idx)
     }
 }

@@ -1,12 +1,6 @@
-# What the guest does with its disk. Each step says "ok" or "FAILED"; whoever started the guest counts.
-card=0000:01:00.0
-sys=/sys/bus/pci/devices/$card
-
-step() {
-    name=$1
-    shift
-    if "$@"; then echo "GUEST: ok $name"; else echo "GUEST: FAILED $name"; fi
-}
+#!/bin/busybox sh
+# What the guest does with its disk.
+. /card.sh
 
 # Whether a driver has made the disk, within some seconds.
 disk() {
@@ -20,22 +14,6 @@ disk() {
 load() {
     insmod /modules/virtio_blk.ko &
     disk
-}
-
-listed() {
-    [ "$(cat $sys/vendor)" = 0x1af4 ] && [ -e $sys/virtio0 ] || [ -n "$(ls $sys | grep virtio)" ]
-}
-
-# VIRTIO_F_VERSION_1 and VIRTIO_F_ACCESS_PLATFORM: bits 32 and 33.
-features() {
-    features=$(cat $sys/virtio*/features)
-    echo "GUEST: features $features"
-    [ "$(echo "$features" | cut -c33-34)" = 11 ]
-}
-
-group() {
-    echo "GUEST: IOMMU group $(basename "$(readlink -f $sys/iommu_group)")"
-    [ -e $sys/iommu_group ]
 }
 
 tree() {
@@ -70,14 +48,14 @@ random_io() {
 remount() { umount /mnt && mount -t ext4 /dev/vda /mnt; }
 
 rebind() {
-    echo $card >/sys/bus/pci/drivers/virtio-pci/unbind
-    [ ! -b /dev/vda ] && echo $card >/sys/bus/pci/drivers/virtio-pci/bind && disk
+    unbind
+    [ ! -b /dev/vda ] && bind && disk
 }
 
 # Nobody drives the card while it is reset.
 reset() {
-    echo $card >/sys/bus/pci/drivers/virtio-pci/unbind
-    echo 1 >$sys/reset && echo $card >/sys/bus/pci/drivers/virtio-pci/bind && disk
+    unbind
+    echo 1 >$sys/reset && bind && disk
 }
 
 # As if it were pulled from below its root port, and found again.
