@@ -2,28 +2,7 @@
 # What the guest does with its network interface: the station at the cable's far end is asked.
 # Only bash speaks UDP.
 . /card.sh
-here=192.0.2.2/24
-there=192.0.2.1
-
-# Whether a driver has made the interface, within some seconds.
-interface() {
-    for _ in $(seq 100); do
-        [ -e /sys/class/net/eth0 ] && return 0
-        usleep 100000
-    done
-    return 1
-}
-
-load() {
-    for module in failover net_failover virtio_net; do insmod /modules/$module.ko || return 1; done
-    interface
-}
-
-up() {
-    ip address add $here dev eth0 && ip link set eth0 up && [ "$(cat /sys/class/net/eth0/carrier)" = 1 ]
-}
-
-resolve() { arping -q -f -c 5 -w 10 -I eth0 $there; }
+. /eth.sh
 
 # Short ones, and the longest that need no fragments.
 pings() { ping -q -A -c 20 -s 8 $there && ping -q -A -c 20 -s 1472 $there; }

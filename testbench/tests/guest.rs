@@ -33,10 +33,11 @@ fn guest(kit: &Path, options: &[&str]) -> (String, Output) {
     (text + &errors, output)
 }
 
-fn holds(options: &[&str]) {
-    let Some(kit) = kit() else { return };
-    let (text, output) = guest(&kit, options);
+/// What it prints; `None` where there is no kit.
+fn holds(options: &[&str]) -> Option<String> {
+    let (text, output) = guest(&kit()?, options);
     assert_eq!(output.status.code(), Some(0), "{text}");
+    Some(text)
 }
 
 /// Through Linux's virtio-blk, VT-d and DMA by messages.
@@ -48,6 +49,29 @@ fn linux_makes_a_file_system_on_the_card_and_every_byte_comes_back() {
 #[test]
 fn linux_does_the_same_in_shared_memory() {
     holds(&["--only-card", "--dma", "shared"]);
+}
+
+/// On a design that Verilator computes edge by edge, with nothing of this project inside of it.
+#[test]
+fn linux_makes_a_file_system_on_rtl() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rtl-model/reference.toml");
+    let card = format!("rtl:{}", manifest.display());
+    holds(&["--only-card", "--card", &card]);
+}
+
+/// A station at the cable's far end answers, the driver is unbound and bound again, the card reset.
+#[test]
+fn linux_resolves_pings_and_exchanges_datagrams_over_the_card() {
+    holds(&["--only-card", "--device", "net"]);
+}
+
+/// A hot-unplug below the root port: the guest sees the button and lets go, and our side ends in order.
+#[test]
+fn linux_lets_go_of_a_card_that_is_pulled() {
+    let text = holds(&["--only-card", "--work", "unplug"]);
+    for said in ["pciehp: Slot(1): Button press", "The client is gone (Closed)"] {
+        assert!(text.as_ref().is_none_or(|text| text.contains(said)), "{said}: {text:?}");
+    }
 }
 
 /// The address in Linux's log is the one in our report.

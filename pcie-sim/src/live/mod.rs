@@ -24,6 +24,8 @@
 
 mod downstream;
 mod facts;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use std::collections::VecDeque;

@@ -1,10 +1,13 @@
 //! The network card: what goes out comes back in.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use pcie_sim::spec::net::{HDR_BYTES, RECEIVE_QUEUE};
-use pcie_sim::time::Span;
+use pcie_sim::time::{Instant, Span};
 use pcie_sim::tlp::Tlp;
 use proptest::prelude::*;
-use rtl_model::{CardConfig, DeviceConfig, NetConfig};
+use rtl_model::{CardConfig, DeviceConfig, FarEnd, NetConfig, Station};
 
 use crate::fetch::{BUFFER, net};
 use crate::rig::{BAR2, BASE_FEATURES, HOST, Rig, Ring, Use, readable, then, writable};
@@ -107,6 +110,62 @@ fn the_cable_takes_its_time() {
     assert_eq!(arrival(far), base + Span::from_us(3));
     // 1024 bytes at 8 ns.
     assert_eq!(arrival(slow), base + Span::from_ns(8192));
+}
+
+/// Answers each frame with what it is told to: shorter ones, none, or one that is too long.
+#[derive(Debug, Default)]
+struct Answering {
+    seen: Vec<(Instant, Vec<u8>)>,
+}
+
+impl FarEnd for Answering {
+    fn receive(&mut self, now: Instant, frame: &[u8], answers: &mut Vec<Vec<u8>>) {
+        self.seen.push((now, frame.to_vec()));
+        for nth in 0..frame[0] {
+            answers.push(vec![nth; 100 + usize::from(nth)]);
+        }
+        answers.push(vec![0xff; 1519]);
+    }
+}
+
+/// Half the way there, half the way back; the answers in their order, one behind the other.
+#[test]
+fn a_station_at_the_far_end_gets_the_frames_and_its_answers_come_back() {
+    let station = Rc::new(RefCell::new(Answering::default()));
+    let (mut rig, mut rx, mut tx) = rig(NetConfig {
+        cable_delay: Span::from_us(4),
+        cable_gbps: Some(1),
+        far_end: Some(Rc::clone(&station) as Station),
+        ..NetConfig::default()
+    });
+    offer_receive(&mut rig, &mut rx, 8, 1600);
+    let frames: Vec<Vec<u8>> = [2, 0, 1].map(|count| vec![count; 76]).into();
+    let packets: Vec<Vec<u8>> =
+        frames.iter().map(|frame| [&[0; HDR_BYTES][..], frame].concat()).collect();
+    let start = rig.now;
+    transmit(&mut rig, &mut tx, &packets);
+    let seen = &station.borrow().seen;
+    assert_eq!(seen.iter().map(|(_, frame)| frame.clone()).collect::<Vec<_>>(), frames);
+    // 100 bytes and half the way, after the card has fetched it.
+    assert!(seen[0].0.since(start) > Span::from_ns(2800));
+    // 100 bytes on the cable, at 8 ns.
+    assert!(seen[1].0.since(seen[0].0) >= Span::from_ns(800));
+    assert_eq!((rx.used_idx(&mut rig), tx.used_idx(&mut rig)), (3, 3));
+    for (slot, nth) in [(0, 0), (1, 1), (2, 0)] {
+        let bytes = 100 + usize::from(nth);
+        assert_eq!(rx.used_elem(&mut rig, slot).1, (HDR_BYTES + bytes) as u32);
+        let at = RECEIVED + 0x1000 * u64::from(slot) + HDR_BYTES as u64;
+        assert_eq!(rig.peek(at, bytes), vec![nth; bytes]);
+    }
+    let arrived: Vec<_> = rig
+        .log
+        .iter()
+        .filter(|(_, tlp)| rx.purpose(tlp) == Some(Use::UsedElement))
+        .map(|(at, _)| *at)
+        .collect();
+    assert!(arrived[0].since(seen[0].0) > Span::from_us(2));
+    // 125 bytes on the cable, at 8 ns, less the edge of the clock.
+    assert!(arrived[1].since(arrived[0]) > Span::from_ns(900));
 }
 
 /// Packets wait for buffers, a bounded number of them.

@@ -9,6 +9,7 @@ use rtl_model::{Deed, Malice};
 
 use super::args::{RunOptions, device, picoseconds};
 use crate::card::CardChoice;
+use crate::guest::Work;
 use crate::scenario::Overrides;
 use crate::scenario::config::{Device, RunConfig};
 use crate::scenario::file::ByteSize;
@@ -41,6 +42,10 @@ pub struct GuestArgs {
     /// Do not boot with QEMU's own disk as well
     #[arg(long)]
     pub only_card: bool,
+    /// What the guest does: `disk` or `net`, all there is to do with such a card; `unplug`, the disk is pulled
+    /// while the guest runs; `blocks`, `packets`: the work of the table of drivers. [default: all, by device]
+    #[arg(long, value_name = "WORK", value_parser = work)]
+    pub work: Option<Work>,
     /// What the guest's console must have; may be repeated. Then its work need not succeed
     #[arg(long, value_name = "TEXT")]
     pub says: Vec<String>,
@@ -100,6 +105,12 @@ fn span(text: &str) -> Result<Span, String> {
         0 => Err("no time at all is too short".to_owned()),
         ps => Ok(Span::from_ps(ps)),
     }
+}
+
+fn work(name: &str) -> Result<Work, String> {
+    let names = Work::ALL.map(Work::name).join(", ");
+    let work = Work::ALL.into_iter().find(|work| work.name() == name);
+    work.ok_or_else(|| format!("there are: {names}"))
 }
 
 fn dma(name: &str) -> Result<Dma, String> {

@@ -9,13 +9,14 @@
 //! that the time it takes with our card can be compared.
 
 mod console;
+mod pull;
 mod qemu;
 mod work;
 
 use std::path::PathBuf;
 
 pub use self::console::Console;
-pub use self::qemu::{Qemu, Running, Storage};
+pub use self::qemu::{Ended, Qemu, Running, Storage};
 pub use self::work::Work;
 
 /// What is to be seen, so that a run counts as good.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam::channel::after;
 use pcie_sim::host::vfio_user::Dma;
 
+use super::pull::{self, Pull};
 use super::{Kit, Work};
 
 /// How often it is looked whether the guest has powered off.
@@ -47,7 +48,16 @@ pub struct Qemu<'a> {
 /// A guest that runs.
 #[derive(Debug)]
 pub struct Running {
-    watcher: JoinHandle<io::Result<bool>>,
+    watcher: JoinHandle<io::Result<Ended>>,
+}
+
+/// How a guest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ended {
+    /// By itself, within its time.
+    pub by_itself: bool,
+    /// QEMU has told that the card was pulled.
+    pub unplugged: bool,
 }
 
 impl Qemu<'_> {
@@ -64,12 +74,18 @@ impl Qemu<'_> {
             .stdout(console)
             .spawn()?;
         let ticks = self.limit_s * 1000 / TICK.as_millis() as u64;
-        let socket = match self.storage {
+        let socket = match &self.storage {
             Storage::Own(_) => None,
-            Storage::Card(socket, _) => Some(socket),
+            Storage::Card(socket, _) => Some(socket.clone()),
         };
-        let watcher = std::thread::spawn(move || watch(child, ticks, socket.as_deref()));
+        let pull = self.monitor().map(|monitor| Pull::new(monitor, self.console.to_path_buf()));
+        let watcher = std::thread::spawn(move || watch(child, ticks, socket.as_deref(), pull));
         Ok(Running { watcher })
+    }
+
+    /// Where QEMU's monitor is, if somebody is to speak to it.
+    fn monitor(&self) -> Option<PathBuf> {
+        (self.work == Work::Unplug).then(|| self.console.with_extension("monitor"))
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -121,6 +137,7 @@ impl Qemu<'_> {
             Storage::Card(socket, dma) => {
                 let device = serde_json::json!({
                     "driver": "vfio-user-pci",
+                    "id": pull::CARD,
                     "bus": "slot1",
                     "socket": { "type": "unix", "path": socket },
                     "x-msg-timeout": PATIENCE_MS,
@@ -137,30 +154,46 @@ impl Qemu<'_> {
             }
         };
         all.extend(["-machine".to_owned(), machine.to_owned()]);
+        if let Some(monitor) = self.monitor() {
+            // The slot's own registers are to be used, not the firmware's substitute for them.
+            let native = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+            all.extend(["-global".to_owned(), native.to_owned()]);
+            let monitor = format!("unix:{},server=on,wait=off", monitor.display());
+            all.extend(["-qmp".to_owned(), monitor]);
+        }
         all
     }
 }
 
 impl Running {
-    /// Waits for its end; whether it ended by itself.
+    /// Waits for its end.
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn wait(self) -> io::Result<bool> {
+    pub fn wait(self) -> io::Result<Ended> {
         self.watcher.join().unwrap_or_else(|_| Err(io::Error::other("the watcher panicked")))
     }
 }
 
-fn watch(mut child: Child, ticks: u64, socket: Option<&Path>) -> io::Result<bool> {
-    let mut ended = false;
+fn watch(
+    mut child: Child,
+    ticks: u64,
+    socket: Option<&Path>,
+    mut pull: Option<Pull>,
+) -> io::Result<Ended> {
+    let mut by_itself = false;
     for _ in 0..ticks {
         if child.try_wait()?.is_some() {
-            ended = true;
+            by_itself = true;
             break;
+        }
+        if let Some(pull) = &mut pull {
+            // A monitor that cannot be spoken to pulls nothing, which is told in the end.
+            let _ = pull.turn();
         }
         let _ = after(TICK).recv();
     }
-    if !ended {
+    if !by_itself {
         child.kill()?;
         child.wait()?;
     }
@@ -168,5 +201,5 @@ fn watch(mut child: Child, ticks: u64, socket: Option<&Path>) -> io::Result<bool
     if let Some(socket) = socket {
         drop(UnixStream::connect(socket));
     }
-    Ok(ended)
+    Ok(Ended { by_itself, unplugged: pull.is_some_and(|pull| pull.is_done()) })
 }

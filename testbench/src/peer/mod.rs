@@ -41,9 +41,7 @@ const DATAGRAMS: usize = 4;
 const DATAGRAM_BYTES: usize = 4 * 65_536;
 
 /// What a station was asked, and what it answered.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PeerCounts {
     /// Frames that came.
     pub frames: u64,

@@ -9,6 +9,7 @@ use super::faults::FaultFigures;
 use super::result::RunResult;
 use super::threshold::Verdict;
 use crate::card::CardChoice;
+use crate::peer::PeerCounts;
 use crate::platform::Outcome;
 use crate::preset::{Quantity, Timing};
 use crate::scenario::Scenario;

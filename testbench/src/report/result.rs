@@ -10,6 +10,7 @@ use crate::bench::faults::Told;
 use crate::bench::record::Record;
 use crate::bench::watch::Recording;
 use crate::measure::{self, Counts};
+use crate::peer::PeerCounts;
 
 /// The time from a request's notification to the driver's knowing that it is done, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

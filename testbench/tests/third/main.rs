@@ -5,7 +5,11 @@
 #![expect(unsafe_code, reason = "its Hal hands out pointers to memory that the card shares")]
 
 mod hal;
+#[cfg(feature = "live-tools")]
+mod linux;
 mod ours;
+#[cfg(feature = "live-tools")]
+mod rtl;
 mod table;
 mod transport;
 mod workload;
