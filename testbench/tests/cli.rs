@@ -306,8 +306,9 @@ fn the_schema_names_every_key_of_a_report() {
     let judged = keys(&judged["properties"]);
     let mut all = keys(&report["results"][0]);
     all.extend(judged);
-    // And what went wrong on purpose, of a run in which something did.
-    all.push("faults".to_owned());
+    // And what went wrong on purpose, of a run in which something did; and what a station at the cable's end
+    // was asked, of a card that is served to a guest.
+    all.extend(["faults", "peer"].map(str::to_owned));
     all.sort();
     assert_eq!(keys(&schema["$defs"]["RunFigures"]["properties"]), all);
 }
