@@ -288,8 +288,17 @@ impl Endpoint for Card {
             if self.dma.tags.deadline() <= now {
                 self.time_out(now);
             }
+            if let Some(timing) = self.dma.timing.pipeline {
+                while let Some(tlp) = port.take() {
+                    self.dma.comes_in(now, tlp, timing);
+                }
+            }
             while let Some(tlp) = port.receive() {
                 self.receive(now, tlp);
+            }
+            while let Some(tlp) = self.dma.engines.way_in.take(now) {
+                self.receive(now, tlp);
+                while self.happen(now) {}
             }
             self.dma.pump(now, port);
             if !self.dma.released.is_empty() {
@@ -331,10 +340,14 @@ fn build(config: &CardConfig, device: &Device, index: u16) -> Build {
         contexts: config.contexts,
         always_interrupt: config.always_interrupt,
         receives: device.receives(index),
-        processing: match device {
-            Device::Blk(_) => timing.blk_processing,
-            Device::Net(_) => timing.net_processing,
+        processing: match (device, &timing.pipeline) {
+            (Device::Blk(_), None) => timing.blk_processing,
+            (Device::Net(_), None) => timing.net_processing,
+            (Device::Blk(_), Some(_)) => 0,
+            (Device::Net(_), Some(steps)) if device.receives(index) => steps.receive,
+            (Device::Net(_), Some(steps)) => steps.transmit,
         },
+        commands: matches!(device, Device::Blk(_)),
         request_bytes_max: config.request_bytes_max.into(),
     }
 }

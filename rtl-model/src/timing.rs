@@ -8,6 +8,8 @@ use std::cell::Cell;
 
 use pcie_sim::time::{Instant, Span};
 
+use crate::pipeline::PipelineTiming;
+
 /// The card's clock and the latency of its stages, in cycles of that clock unless the name says other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CardTiming {
@@ -44,6 +46,9 @@ pub struct CardTiming {
     /// get Request Retry Status. PCIe 5.0 §6.6.1, §6.6.2: software waits 100 ms (10 ms on the way from
     /// D3hot). Assumed: 1 ms.
     pub reset: Span,
+    /// The card is made of engines that do one thing at a time, and these are their steps: then none of the
+    /// cycles above counts. Without it any number of things may be in a stage at once.
+    pub pipeline: Option<PipelineTiming>,
 }
 
 impl Default for CardTiming {
@@ -64,6 +69,7 @@ impl Default for CardTiming {
             interrupt: 4,
             completion_timeout: Span::from_ms(10),
             reset: Span::from_ms(1),
+            pipeline: None,
         }
     }
 }

@@ -11,6 +11,8 @@
 //! source = "assumed: no measurement of this card yet"
 //! ```
 
+mod card;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -23,6 +25,7 @@ use pcie_sim::time::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::card::CardPreset;
 use crate::scenario::source::{InputError, Source};
 
 /// The presets that the program carries in itself: name and text.
@@ -130,6 +133,8 @@ macro_rules! timing {
         #[derive(Debug, Clone, PartialEq)]
         pub struct Timing {
             $($(#[$doc])* pub $field: $kind,)*
+            /// The card's own steps, when it is a pipelined one; then the stages above do not count.
+            pub card: Option<CardPreset>,
             /// The preset's name or path.
             pub preset: String,
             /// Key and value as written, for the report.
@@ -148,6 +153,7 @@ macro_rules! timing {
                 .ok_or_else(|| complain(key, "this value is missing".to_owned()));
             Ok(Timing {
                 $($field: measure($key, of($key)?).map_err(|why| complain($key, why))?,)*
+                card: None,
                 preset: preset.to_owned(),
                 quantities: quantities.clone(),
             })

@@ -42,7 +42,14 @@ impl Card {
             self.bar_read(hit, &mut data);
         }
         let local = if hit.bar == 2 { self.dma.timing.local_access } else { 0 };
-        let cycles = self.dma.timing.register_access + local;
+        let cycles = match self.dma.timing.pipeline {
+            None => self.dma.timing.register_access + local,
+            Some(timing) if hit.bar == 2 => {
+                self.dma.host_reads(now, timing);
+                timing.memory_answer
+            }
+            Some(timing) => timing.register_answer + (len as u32).div_ceil(4),
+        };
         self.complete_in_parts(now, cycles, read, &data);
     }
 
@@ -142,7 +149,12 @@ impl Card {
             data,
             attributes: Attributes::default(),
         };
-        self.dma.answer(now, self.dma.timing.register_access, completion);
+        self.dma.answer(now, self.answer_cycles(), completion);
+    }
+
+    fn answer_cycles(&self) -> u32 {
+        let timing = &self.dma.timing;
+        timing.pipeline.map_or(timing.register_access, |steps| steps.config_answer)
     }
 
     pub(super) fn refuse(
@@ -176,7 +188,7 @@ impl Card {
             data: Payload::new(),
             attributes,
         };
-        self.dma.answer(now, self.dma.timing.register_access, completion);
+        self.dma.answer(now, self.answer_cycles(), completion);
     }
 
     /// PCI-CFGA-DEV-03: reading `pci_cfg_data` reads the BAR, with what that brings about.

@@ -10,6 +10,7 @@ use crate::device::Device;
 use crate::device::net::Lost;
 use crate::dma::tags::Arrival;
 use crate::dma::{Cause, Event, Owner};
+use crate::pipeline::Then;
 use crate::ring::RingFault;
 
 impl Card {
@@ -19,13 +20,61 @@ impl Card {
             Event::Fetch(queue) => self.step(now, queue),
             Event::Suppression(queue) => self.suppression(now, queue),
             Event::LocalRead { owner, offset } => self.local_read(now, owner, offset),
-            Event::Process(request) => self.process(now, request),
+            Event::Process(request) => {
+                let queue = usize::from(self.dma.requests[request].queue);
+                if !self.queues[queue].is_held(now, request, &mut self.dma) {
+                    self.process(now, request);
+                }
+            }
             Event::UsedWrite(queue) => {
                 self.queues[usize::from(queue)].write_used(now, &mut self.dma)
             }
             Event::Interrupt(cause) => self.interrupt(now, cause),
             Event::Packet => self.packet(now),
             Event::Touch(touch) => self.dma.touch(now, touch),
+            Event::Turn(_)
+            | Event::Buffer(_)
+            | Event::Fence
+            | Event::Ready(_)
+            | Event::LocalPayload { .. }
+            | Event::Given(_)
+            | Event::Gone(_) => self.handle_turn(now, event),
+        }
+    }
+
+    /// What happens on a pipelined card only.
+    fn handle_turn(&mut self, now: Instant, event: Event) {
+        let Some(timing) = self.dma.timing.pipeline else { return };
+        match event {
+            Event::Turn(queue) => {
+                self.queues[usize::from(queue)].turn(now, timing, &mut self.dma);
+                if self.device.receives(queue) {
+                    self.feed_receive(now);
+                }
+            }
+            Event::Ready(id) => {
+                let queue = usize::from(self.dma.requests[id].queue);
+                self.queues[queue].payload_ready(now, id, &mut self.dma);
+            }
+            Event::LocalPayload { request, bytes } => {
+                self.payload_arrived(now, request, bytes.into());
+            }
+            Event::Buffer(queue) => {
+                self.queues[usize::from(queue)].read_buffer(now, timing, &mut self.dma);
+            }
+            Event::Fence => self.dma.fence_answer(),
+            Event::Given(Then::Completion(queue)) => {
+                self.queues[usize::from(queue)].given(now, timing, &mut self.dma);
+            }
+            Event::Given(Then::Armed(queue)) => {
+                self.queues[usize::from(queue)].armed(now, &mut self.dma);
+            }
+            Event::Gone(release) => {
+                self.dma.posted_gone += 1;
+                self.dma.released.extend(release);
+                self.collect_released(now);
+            }
+            _ => {}
         }
     }
 
@@ -91,24 +140,29 @@ impl Card {
     fn payload_arrived(&mut self, now: Instant, id: u32, bytes: u64) {
         let request = &mut self.dma.requests[id];
         request.missing = request.missing.saturating_sub(bytes);
+        let queue = usize::from(request.queue);
+        self.queues[queue].disturb(now, bytes, &self.dma);
+        let request = &self.dma.requests[id];
         if request.missing == 0 {
-            let at = self.dma.edges.at(now, self.dma.timing.dma_completion);
-            let queue = usize::from(request.queue);
+            let timing = &self.dma.timing;
+            let cycles = timing.pipeline.map_or(timing.dma_completion, |_| 0);
+            let at = self.dma.edges.at(now, cycles);
             self.queues[queue].payload_ready(at, id, &mut self.dma);
         }
     }
 
     fn ring_arrived(&mut self, now: Instant, owner: Owner, bytes: Result<(u32, &[u8]), u32>) {
         let timing = &self.dma.timing;
+        let there = timing.pipeline.map_or(timing.dma_completion, |_| 0);
         let (inbox, cycles, event) = match owner {
             Owner::Fetch(queue) => {
-                let cycles = timing.dma_completion + timing.parse;
+                let cycles = there + self.queues[usize::from(queue)].arrival_cycles(timing);
                 let inbox = &mut self.queues[usize::from(queue)].fetch.inbox;
                 (inbox, cycles, Event::Fetch(queue))
             }
             Owner::Suppression(queue) => {
                 let inbox = &mut self.queues[usize::from(queue)].used.inbox;
-                (inbox, timing.dma_completion, Event::Suppression(queue))
+                (inbox, there, Event::Suppression(queue))
             }
             Owner::Payload(_) | Owner::Nobody => return,
         };
@@ -127,7 +181,9 @@ impl Card {
             Owner::Fetch(queue) => {
                 let inbox = &mut self.queues[usize::from(queue)].fetch.inbox;
                 self.dma.memory.read(offset, &mut inbox.bytes);
-                self.dma.after(now, self.dma.timing.parse, Event::Fetch(queue));
+                let queue_engine = &self.queues[usize::from(queue)];
+                let cycles = queue_engine.arrival_cycles(&self.dma.timing);
+                self.dma.after(now, cycles, Event::Fetch(queue));
             }
             Owner::Suppression(queue) => {
                 let inbox = &mut self.queues[usize::from(queue)].used.inbox;
@@ -199,6 +255,9 @@ impl Card {
             Device::Net(_) => request.data.len() as u32,
         };
         self.counters.requests += 1;
+        if self.dma.timing.pipeline.is_some() {
+            return self.queues[usize::from(index)].device_done(now, len, &mut self.dma);
+        }
         self.dma.payload_write(now, id);
         self.queues[usize::from(index)].finish(now, len, &mut self.dma);
     }
@@ -242,7 +301,11 @@ impl Card {
     fn feed_receive(&mut self, now: Instant) {
         let Device::Net(net) = &mut self.device else { return };
         let queue = &mut self.queues[usize::from(RECEIVE_QUEUE)];
+        let in_turn = self.dma.timing.pipeline.is_some();
         while let (Some(len), Some(&id)) = (net.waiting(), queue.order.get(queue.started)) {
+            if in_turn && !queue.takes_packet(now, &self.dma) {
+                return;
+            }
             let Some(packet) = net.take() else { return };
             let request = &mut self.dma.requests[id];
             if len as u64 > request.writable_bytes {
@@ -252,6 +315,10 @@ impl Card {
             }
             let empty = std::mem::replace(&mut request.data, packet);
             self.dma.requests.recycle(empty);
+            if in_turn {
+                queue.payload_ready(now, id, &mut self.dma);
+                return;
+            }
             queue.process_next(now, &mut self.dma);
         }
     }

@@ -47,6 +47,44 @@ enum Outcome {
     Bare(u8),
 }
 
+/// What a command asks of the disk, as far as it takes time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// So many bytes come from the medium.
+    FromDisk(u64),
+    /// So many bytes go to the medium.
+    ToDisk(u64),
+    /// So many bytes are said.
+    Said(u64),
+    /// So many ranges are looked at, and so many bytes cleared.
+    Ranges(u32, u64),
+}
+
+/// What a request asks of the disk; of one that is refused, nothing.
+pub(crate) fn effort(request: &Request) -> Effort {
+    let nothing = Effort::Said(0);
+    let room = request.writable_bytes.saturating_sub(1);
+    let Some((header, payload)) = request.data.split_first_chunk::<REQ_HDR_BYTES>() else {
+        return nothing;
+    };
+    let [k0, k1, k2, k3, ..] = *header;
+    match u32::from_le_bytes([k0, k1, k2, k3]) {
+        T_IN => Effort::FromDisk(room),
+        T_OUT => Effort::ToDisk(payload.len() as u64),
+        T_GET_ID => Effort::Said(room),
+        T_DISCARD | T_WRITE_ZEROES => {
+            let (ranges, _) = payload.as_chunks::<RANGE_BYTES>();
+            let sectors = |range: &[u8; RANGE_BYTES]| {
+                let [_, _, _, _, _, _, _, _, n0, n1, n2, n3, ..] = *range;
+                u64::from(u32::from_le_bytes([n0, n1, n2, n3]))
+            };
+            let cleared = ranges.iter().map(sectors).sum::<u64>() * SECTOR_BYTES;
+            Effort::Ranges(ranges.len() as u32, cleared)
+        }
+        _ => nothing,
+    }
+}
+
 impl Blk {
     /// Opens the disk.
     pub(crate) fn new(blk: BlkConfig) -> Result<Self, CardError> {

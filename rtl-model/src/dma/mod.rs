@@ -28,6 +28,7 @@ use pcie_sim::tlp::{Completion, Payload};
 
 use crate::malice::{Mischief, Touch};
 use crate::memory::CardMemory;
+use crate::pipeline::{Engines, MESSAGE, Then, What, Wish};
 use crate::timing::{CardTiming, Edges};
 use request::{Requests, one_tlp};
 use tags::Tags;
@@ -78,6 +79,26 @@ pub(crate) enum Event {
     Packet,
     /// An access that nobody asked for.
     Touch(Touch),
+    /// A queue's completion engine, or the device behind it, may go on. This and what follows happen on a
+    /// pipelined card only.
+    Turn(u16),
+    /// A request's payload is there, as far as there is some.
+    Ready(u32),
+    /// Payload has come from memory on the card.
+    LocalPayload {
+        /// Whose.
+        request: u32,
+        /// How much.
+        bytes: u16,
+    },
+    /// The write engine has taken a job.
+    Given(Then),
+    /// The device behind a queue reads out of a request's buffer.
+    Buffer(u16),
+    /// An answer is about to be ready: what is given until now goes before it.
+    Fence,
+    /// A job has left, and so much of a queue is over with it.
+    Gone(Option<(u16, u16)>),
 }
 
 /// The limits that software has set, and who the card is.
@@ -96,7 +117,8 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 struct Answer {
     ready: Instant,
-    fence: u64,
+    /// The posted writes before it; on a pipelined card `None` until it is ready.
+    fence: Option<u64>,
     completion: Completion,
 }
 
@@ -147,14 +169,16 @@ pub(crate) struct Dma {
     pub(crate) tags: Tags,
     /// Requests that are over, by queue, for the card to collect.
     pub(crate) released: Vec<(u16, u16)>,
+    /// The engines of a pipelined card.
+    pub(crate) engines: Engines,
     /// What the card does on purpose that it may not do.
     pub(crate) mischief: Option<Box<Mischief>>,
     answers: VecDeque<Answer>,
     ring_reads: VecDeque<RingRead>,
     payload_reads: VecDeque<PayloadRead>,
     posted: VecDeque<Posted>,
-    posted_given: u64,
-    posted_gone: u64,
+    pub(crate) posted_given: u64,
+    pub(crate) posted_gone: u64,
     busy_until: Instant,
     /// Errors to tell the root complex of; they wait for nobody's leave to master the bus.
     signals: VecDeque<Signal>,
@@ -174,6 +198,7 @@ impl Dma {
             limits,
             tags: Tags::new(reads_in_flight),
             released: Vec::new(),
+            engines: Engines::default(),
             mischief: None,
             answers: VecDeque::new(),
             ring_reads: VecDeque::new(),
@@ -207,12 +232,20 @@ impl Dma {
     pub(crate) fn answer(&mut self, now: Instant, cycles: u32, completion: Completion) {
         let ready = self.edges.at(now, cycles);
         let ready = self.answers.back().map_or(ready, |last| ready.max(last.ready));
-        self.answers.push_back(Answer { ready, fence: self.posted_given, completion });
+        let fence = self.timing.pipeline.is_none().then_some(self.posted_given);
+        if fence.is_none() {
+            let before = ready.as_ps().saturating_sub(self.timing.clock.as_ps());
+            self.schedule.at(Instant::from_ps(before).max(now), Event::Fence);
+        }
+        self.answers.push_back(Answer { ready, fence, completion });
     }
 
     /// Reads `len_bytes` bytes of a ring, `delay` cycles from now. The owner hears of it by
     /// [`Event::LocalRead`], or by the completions that arrive.
     pub(crate) fn ring_read(&mut self, now: Instant, delay: u32, read: RingAccess) {
+        if self.timing.pipeline.is_some() {
+            return self.ask(now, delay, read);
+        }
         let RingAccess { owner, address, len_bytes, fenced } = read;
         if let Some(offset) = self.memory.locate(address, u64::from(len_bytes)) {
             let cycles = delay + self.timing.local_access;
@@ -231,12 +264,20 @@ impl Dma {
     }
 
     /// Whether a read for this owner has been asked for and has not left.
-    pub(crate) fn ring_read_waits(&self, owner: Owner) -> bool {
+    pub(crate) fn ring_read_waits(&self, now: Instant, owner: Owner) -> bool {
+        if self.timing.pipeline.is_some() {
+            return self.ask_waits(now, owner);
+        }
         self.ring_reads.iter().any(|read| read.owner == owner)
     }
 
     /// Writes to a ring.
     pub(crate) fn ring_write(&mut self, now: Instant, mut address: u64, mut data: &[u8]) {
+        if self.timing.pipeline.is_some() {
+            let what = What::Bytes(address, Payload::from_slice(data));
+            let (rank, release, then) = ((0, 0), None, Then::Nothing);
+            return self.wish(Wish { since: now, rank, what, release, then });
+        }
         if let Some(offset) = self.memory.locate(address, data.len() as u64) {
             return self.memory.write(offset, data);
         }
@@ -255,6 +296,11 @@ impl Dma {
     pub(crate) fn message(&mut self, now: Instant, message: MsiMessage) {
         let ready = self.edges.at(now, 0);
         let data = Payload::from_slice(&message.data.to_le_bytes());
+        if self.timing.pipeline.is_some() {
+            let what = What::Bytes(message.address, data);
+            let (rank, release, then) = (MESSAGE, None, Then::Nothing);
+            return self.wish(Wish { since: ready, rank, what, release, then });
+        }
         self.give(Posted::Write { ready, address: message.address, data });
     }
 
@@ -342,6 +388,7 @@ impl Dma {
     /// The link has been reset: what waited to leave is gone.
     pub(crate) fn reset_link(&mut self) {
         self.reset();
+        self.engines.reset_link();
         self.answers.clear();
         self.signals.clear();
         self.tags.free_all();
@@ -354,6 +401,7 @@ impl Dma {
         self.ring_reads.clear();
         self.payload_reads.clear();
         self.posted.clear();
+        self.engines.reset();
         self.posted_gone = self.posted_given;
         self.released.clear();
         self.tags.orphan_all();

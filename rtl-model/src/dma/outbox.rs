@@ -13,6 +13,9 @@ impl Dma {
     /// Sends what can leave at `now`: at most one TLP, since the next one needs the way out for itself.
     #[inline]
     pub(crate) fn pump(&mut self, now: Instant, port: &mut dyn Port) {
+        if let Some(timing) = self.timing.pipeline {
+            return self.turn(now, port, timing);
+        }
         if self.nothing_waits() {
             return;
         }
@@ -52,7 +55,9 @@ impl Dma {
     /// When [`Self::pump`] can next do something without hearing from the link.
     pub(crate) fn next_wake(&mut self, now: Instant) -> Option<Instant> {
         let mut wake = self.schedule.next_time().unwrap_or(Instant::FAR_FUTURE);
-        if !self.nothing_waits() {
+        if self.timing.pipeline.is_some() {
+            wake = wake.min(self.next_turn(now));
+        } else if !self.nothing_waits() {
             wake = wake.min(self.next_departure(now));
         }
         wake = wake.min(self.tags.deadline());
@@ -103,7 +108,8 @@ impl Dma {
     fn send_answer(&mut self, now: Instant, port: &mut dyn Port) -> bool {
         let Some(answer) = self.answers.front() else { return false };
         // Without Bus Master Enable posted writes stand still; the host must still get its answers.
-        let in_order = answer.fence <= self.posted_gone || !self.limits.bus_master;
+        let before = answer.fence.unwrap_or(0);
+        let in_order = before <= self.posted_gone || !self.limits.bus_master;
         let credits = (answer.completion.data.len() as u32).div_ceil(16);
         if answer.ready > now || !in_order || !port.can_send(FlowClass::Completion, credits) {
             return false;
@@ -114,13 +120,58 @@ impl Dma {
         true
     }
 
-    /// Error messages are not requests that Bus Master Enable holds back. PCIe 5.0 §7.5.1.1.3.
+    /// Of a pipelined card: the answer that may leave now.
+    pub(crate) fn choose_answer(&mut self, now: Instant, port: &dyn Port) -> Option<Tlp> {
+        let (given, gone) = (self.posted_given, self.posted_gone);
+        let answer = self.answers.front_mut().filter(|answer| answer.ready <= now)?;
+        let before = *answer.fence.get_or_insert(given);
+        let credits = (answer.completion.data.len() as u32).div_ceil(16);
+        let in_order = before <= gone || !self.limits.bus_master;
+        if !in_order || !self.engines.allows(port, FlowClass::Completion, credits) {
+            return None;
+        }
+        self.answers.pop_front().map(|answer| Tlp::Completion(answer.completion))
+    }
+
+    /// Of a pipelined card: what is given until now goes before the first answer that is about to be ready.
+    pub(crate) fn fence_answer(&mut self) {
+        let given = self.posted_given;
+        if let Some(answer) = self.answers.iter_mut().find(|answer| answer.fence.is_none()) {
+            answer.fence = Some(given);
+        }
+    }
+
+    /// When the first answer is ready.
+    pub(crate) fn answer_at(&self) -> Instant {
+        self.answers.front().map_or(Instant::FAR_FUTURE, |answer| answer.ready)
+    }
+
+    /// Of a pipelined card: the message that may leave now.
+    pub(crate) fn choose_signal(&mut self, port: &dyn Port) -> Option<Tlp> {
+        if !self.signals_wait() || !self.engines.allows(port, FlowClass::Posted, 0) {
+            return None;
+        }
+        self.take_signal()
+    }
+
+    /// Whether an error is to be told.
+    pub(crate) fn signals_wait(&self) -> bool {
+        !self.signals.is_empty()
+    }
+
     fn send_signal(&mut self, now: Instant, port: &mut dyn Port) -> bool {
-        let Some(&signal) = self.signals.front() else { return false };
-        if !port.can_send(FlowClass::Posted, 0) {
+        if self.signals.is_empty() || !port.can_send(FlowClass::Posted, 0) {
             return false;
         }
-        self.signals.pop_front();
+        if let Some(message) = self.take_signal() {
+            self.send(now, port, message);
+        }
+        true
+    }
+
+    /// Error messages are not requests that Bus Master Enable holds back. PCIe 5.0 §7.5.1.1.3.
+    fn take_signal(&mut self) -> Option<Tlp> {
+        let signal = self.signals.pop_front()?;
         let message = Message {
             requester: self.limits.id,
             tag: Tag(0),
@@ -130,8 +181,7 @@ impl Dma {
             data: Payload::new(),
             attributes: Attributes::default(),
         };
-        self.send(now, port, Tlp::Message(Box::new(message)));
-        true
+        Some(Tlp::Message(Box::new(message)))
     }
 
     fn may_read(&self, port: &dyn Port) -> bool {

@@ -2,6 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
+use pcie_sim::time::Instant;
 use smallvec::SmallVec;
 
 /// One buffer that a descriptor names.
@@ -53,6 +54,17 @@ impl Walk {
         }
     }
 
+    /// Whether no byte of the segments is left.
+    pub(crate) fn is_over(&self, segments: &[Segment]) -> bool {
+        let mut left = segments.iter().skip(self.segment);
+        left.next().is_none_or(|first| first.len == self.offset) && left.all(|s| s.len == 0)
+    }
+
+    /// Whether the next byte is in another segment than the one before.
+    pub(crate) fn is_between(&self, segments: &[Segment]) -> bool {
+        segments.get(self.segment).is_some_and(|segment| segment.len == self.offset)
+    }
+
     /// Passes over `bytes` bytes.
     pub(crate) fn skip(&mut self, segments: &[Segment], mut bytes: u64) {
         self.at += bytes;
@@ -98,6 +110,8 @@ pub(crate) struct Request {
     pub(crate) missing: u64,
     /// All that was to be read has come or failed.
     pub(crate) ready: bool,
+    /// Of a receive buffer on a pipelined card: it is there for packets from then on.
+    pub(crate) since: Instant,
     /// A read failed, or the request is larger than the card's buffers.
     pub(crate) failed: bool,
     /// How far reading has been asked for, or writing done.

@@ -23,14 +23,15 @@ impl Queue {
         let size = self.fetch.inbox.bytes.len() / DESC_BYTES;
         let head = dma.requests[self.fetch.request].head;
         let mut index = 0_u16;
-        for _ in 0..size {
+        for walked in 1..=size as u32 {
             let desc = self.table_entry(index, size)?;
             if desc.flags & DESC_F_INDIRECT != 0 {
                 return Err(RingFault::MisplacedIndirect { head });
             }
             self.add_segment(desc, dma)?;
             if desc.flags & DESC_F_NEXT == 0 {
-                self.chain_complete(now, dma);
+                let row = dma.timing.pipeline.map_or(0, |timing| timing.row);
+                self.chain_ends(now, walked * row, dma);
                 return Ok(());
             }
             index = desc.next;

@@ -10,6 +10,7 @@
 
 pub(crate) mod indirect;
 pub(crate) mod split;
+mod turns;
 pub(crate) mod used;
 
 use std::collections::VecDeque;
@@ -19,8 +20,10 @@ use pcie_sim::time::Instant;
 use smallvec::SmallVec;
 
 use crate::dma::{Dma, Event};
+use crate::pipeline::PipelineTiming;
 use crate::registers::{QueueRegisters, Registers};
 use split::Fetch;
+use turns::Turns;
 use used::{Element, Used};
 
 /// Why a ring cannot go on: the driver has made a mistake, or the bus refused an access to the ring.
@@ -119,6 +122,8 @@ pub(crate) struct Build {
     pub(crate) receives: bool,
     /// Cycles that the device takes for a request, whatever its length.
     pub(crate) processing: u32,
+    /// Its requests are commands of a disk.
+    pub(crate) commands: bool,
     /// The largest request.
     pub(crate) request_bytes_max: u64,
 }
@@ -187,6 +192,8 @@ pub(crate) struct Queue {
     /// Requests that are done, and of which something may still wait to leave.
     retiring: VecDeque<u32>,
     last_process: Instant,
+    /// Of a pipelined card.
+    turns: Turns,
 }
 
 impl Queue {
@@ -212,6 +219,7 @@ impl Queue {
             started: 0,
             retiring: VecDeque::new(),
             last_process: Instant::ZERO,
+            turns: Turns::default(),
         }
     }
 
@@ -253,6 +261,9 @@ impl Queue {
     /// A chain is complete: its payload is read, unless it waits for a packet.
     fn submit(&mut self, now: Instant, id: u32, dma: &mut Dma) {
         self.order.push_back(id);
+        if let Some(timing) = dma.timing.pipeline {
+            return self.submit_in_turn(now, id, timing, dma);
+        }
         if self.build.receives {
             return;
         }
@@ -265,9 +276,23 @@ impl Queue {
         }
     }
 
+    fn submit_in_turn(&mut self, now: Instant, id: u32, timing: PipelineTiming, dma: &mut Dma) {
+        let there = dma.edges.at(now, timing.submit);
+        let request = &mut dma.requests[id];
+        if self.build.receives {
+            request.since = dma.edges.at(there, timing.buffer);
+            return dma.schedule.at(request.since, Event::Turn(self.ring.index));
+        }
+        request.failed |= request.readable_bytes > self.build.request_bytes_max;
+        dma.want_payload(there, id, timing);
+    }
+
     /// A request's readable bytes are on the card at `at`: the device takes requests in order.
     pub(crate) fn payload_ready(&mut self, at: Instant, id: u32, dma: &mut Dma) {
         dma.requests[id].ready = true;
+        if dma.timing.pipeline.is_some() {
+            return self.start_device(at, dma);
+        }
         while let Some(&id) = self.order.get(self.started) {
             if !dma.requests[id].ready {
                 break;

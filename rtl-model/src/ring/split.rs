@@ -23,11 +23,14 @@ use pcie_sim::spec::virtq::{
     avail_entry, avail_event,
 };
 use pcie_sim::time::Instant;
+use pcie_sim::tlp::Payload;
 use smallvec::SmallVec;
 
 use super::{Inbox, Queue, RingFault};
 use crate::dma::request::{Segment, one_tlp};
 use crate::dma::{Dma, Event, Owner, RingAccess};
+use crate::pipeline::{Then, What, Wish};
+use crate::timing::CardTiming;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
@@ -46,6 +49,12 @@ enum State {
     Link(u16),
     /// An indirect table is being read.
     Table,
+    /// A request is complete. This, and the two of rest, take a step of their own on a pipelined card only.
+    Submit,
+    /// Nothing more is known to be available.
+    Rest,
+    /// `avail_event` is being given to the write engine.
+    Arming,
     /// A request is complete and waits for a context.
     Blocked,
     /// A fault: nothing more until a reset.
@@ -91,7 +100,7 @@ impl Queue {
         match self.fetch.state {
             State::Idle => self.read_index(now, dma.timing.doorbell, false, dma),
             // The index has not been asked for yet, so the answer will include the news.
-            State::Index if dma.ring_read_waits(Owner::Fetch(self.ring.index)) => {}
+            State::Index if dma.ring_read_waits(now, Owner::Fetch(self.ring.index)) => {}
             State::Halted => {}
             _ => self.fetch.doorbell = true,
         }
@@ -105,10 +114,18 @@ impl Queue {
     /// Whether a chain is being fetched that will become a request.
     pub(super) fn fetching(&self) -> bool {
         match self.fetch.state {
-            State::Entries | State::Head | State::Descriptor(_) | State::Link(_) | State::Table => {
-                true
-            }
-            State::Idle | State::Index | State::Blocked | State::Halted => false,
+            State::Entries
+            | State::Head
+            | State::Descriptor(_)
+            | State::Link(_)
+            | State::Table
+            | State::Submit => true,
+            State::Idle
+            | State::Index
+            | State::Rest
+            | State::Arming
+            | State::Blocked
+            | State::Halted => false,
         }
     }
 
@@ -130,13 +147,33 @@ impl Queue {
             }
             State::Link(index) => self.take_descriptor(now, index, dma),
             State::Table => self.take_table(now, dma),
-            State::Idle | State::Blocked | State::Halted => Ok(()),
+            State::Submit => {
+                self.chain_complete(now, dma);
+                Ok(())
+            }
+            State::Rest => {
+                self.rest(now, dma);
+                Ok(())
+            }
+            State::Idle | State::Arming | State::Blocked | State::Halted => Ok(()),
+        }
+    }
+
+    /// Cycles from the arrival of what is being read to its use.
+    pub(crate) fn arrival_cycles(&self, timing: &CardTiming) -> u32 {
+        let Some(steps) = timing.pipeline else { return timing.parse };
+        match self.fetch.state {
+            State::Index => steps.index,
+            State::Entries => steps.entry,
+            State::Table => steps.table,
+            _ => steps.descriptor,
         }
     }
 
     fn read(&mut self, now: Instant, delay: u32, fenced: bool, at: (u64, u32), dma: &mut Dma) {
         let (address, len_bytes) = at;
         self.fetch.inbox.expect(len_bytes);
+        let delay = dma.timing.pipeline.map_or(delay, |timing| timing.ask);
         let owner = Owner::Fetch(self.ring.index);
         dma.ring_read(now, delay, RingAccess { owner, address, len_bytes, fenced });
     }
@@ -163,7 +200,8 @@ impl Queue {
         let available = self.fetch.seen.wrapping_sub(self.fetch.next);
         if !self.fetch.heads.is_empty() {
             self.fetch.state = State::Head;
-            dma.after(now, dma.timing.parse, Event::Fetch(self.ring.index));
+            let steps = dma.timing.pipeline.map_or(dma.timing.parse, |timing| timing.next_head);
+            dma.after(now, steps, Event::Fetch(self.ring.index));
         } else if available != 0 {
             let slot = self.fetch.next & (self.ring.size - 1);
             let count = available.min(self.build.prefetch).min(self.ring.size - slot);
@@ -171,6 +209,9 @@ impl Queue {
             let address = self.ring.driver.wrapping_add(avail_entry(slot));
             let count = self.one_read(address, count, 2, dma);
             self.read(now, 0, false, (address, 2 * u32::from(count)), dma);
+        } else if let Some(timing) = dma.timing.pipeline {
+            self.fetch.state = State::Rest;
+            dma.after(now, timing.rest, Event::Fetch(self.ring.index));
         } else {
             self.rest(now, dma);
         }
@@ -210,7 +251,8 @@ impl Queue {
         let in_time = (1..=MAX_SIZE).contains(&ahead);
         if in_time && self.prefetched(index).is_some() {
             self.fetch.state = State::Link(index);
-            dma.after(now, dma.timing.parse, Event::Fetch(self.ring.index));
+            let steps = dma.timing.pipeline.map_or(dma.timing.parse, |timing| timing.at_hand);
+            dma.after(now, steps, Event::Fetch(self.ring.index));
             return Ok(());
         }
         let bytes = DESC_BYTES as u16;
@@ -256,11 +298,22 @@ impl Queue {
             return self.want_table(now, desc, head, dma);
         }
         self.add_segment(desc, dma)?;
+        let link = dma.timing.pipeline.map_or(0, |timing| timing.link);
         if desc.flags & DESC_F_NEXT != 0 {
+            let now = if link == 0 { now } else { dma.edges.at(now, link) };
             return self.want_descriptor(now, desc.next, dma);
         }
-        self.chain_complete(now, dma);
+        self.chain_ends(now, link, dma);
         Ok(())
+    }
+
+    /// The chain is complete `cycles` from now.
+    pub(super) fn chain_ends(&mut self, now: Instant, cycles: u32, dma: &mut Dma) {
+        if dma.timing.pipeline.is_none() {
+            return self.chain_complete(now, dma);
+        }
+        self.fetch.state = State::Submit;
+        dma.after(now, cycles, Event::Fetch(self.ring.index));
     }
 
     /// VQ-INDIR-DEV-01: WRITE means nothing here. VQ-INDIR-DEV-02: plain descriptors may come before.
@@ -301,6 +354,8 @@ impl Queue {
     pub(super) fn chain_complete(&mut self, now: Instant, dma: &mut Dma) {
         if self.has_context() {
             self.submit(now, self.fetch.request, dma);
+            let step = dma.timing.pipeline.map_or(0, |timing| timing.submit);
+            let now = if step == 0 { now } else { dma.edges.at(now, step) };
             self.next_head(now, dma);
         } else {
             self.fetch.state = State::Blocked;
@@ -320,6 +375,9 @@ impl Queue {
         if self.ring.event_idx && self.fetch.armed != Some(next) {
             self.fetch.armed = Some(next);
             let address = self.ring.device.wrapping_add(avail_event(self.ring.size));
+            if dma.timing.pipeline.is_some() {
+                return self.arm(now, address, next, dma);
+            }
             dma.ring_write(now, address, &next.to_le_bytes());
             // This look serves a doorbell that came meanwhile, too.
             self.read_index(now, 0, true, dma);
@@ -328,5 +386,26 @@ impl Queue {
         } else {
             self.fetch.state = State::Idle;
         }
+    }
+
+    fn arm(&mut self, now: Instant, address: u64, next: u16, dma: &mut Dma) {
+        self.fetch.state = State::Arming;
+        let what = What::Bytes(address, Payload::from_slice(&next.to_le_bytes()));
+        let index = self.ring.index;
+        let then = Then::Armed(index);
+        dma.wish(Wish { since: now, rank: (index, 1), what, release: None, then });
+    }
+
+    /// The write engine has taken `avail_event`: the index is looked at behind it.
+    pub(crate) fn armed(&mut self, now: Instant, dma: &mut Dma) {
+        if self.fetch.state != State::Arming {
+            return;
+        }
+        self.fetch.state = State::Index;
+        self.fetch.doorbell = false;
+        self.fetch.inbox.expect(2);
+        let owner = Owner::Fetch(self.ring.index);
+        let address = self.ring.driver.wrapping_add(AVAIL_IDX);
+        dma.ring_read(now, 0, RingAccess { owner, address, len_bytes: 2, fenced: true });
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Used {
     /// To be published.
     done: VecDeque<Element>,
     /// The index as last published.
-    idx: u16,
+    pub(super) idx: u16,
     /// A batch is about to be written.
     writing: bool,
     pub(crate) inbox: Inbox,
@@ -64,6 +64,19 @@ impl Used {
     }
 }
 
+/// Elements that are published together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Where they go.
+    pub(crate) address: u64,
+    /// Their bytes.
+    pub(crate) elements: SmallVec<[u8; 64]>,
+    /// Requests that are over with them.
+    pub(crate) requests: u16,
+    /// By how much the index moves.
+    pub(crate) moved: u16,
+}
+
 impl Queue {
     /// Elements that the next write would carry: a batch never wraps.
     fn batch(&self) -> usize {
@@ -74,31 +87,46 @@ impl Queue {
 
     /// Begins a write when a batch is full or nothing more is coming.
     pub(crate) fn flush(&mut self, now: Instant, dma: &mut Dma) {
-        if self.used.writing || self.used.done.is_empty() {
-            return;
+        if let Some(timing) = dma.timing.pipeline {
+            return self.turn(now, timing, dma);
         }
-        let slot = self.used.idx & (self.ring.size - 1);
-        let full = self.build.batch.min(self.ring.size - slot);
-        if self.batch() == usize::from(full) || !self.more_to_come() {
+        if !self.used.writing && self.publishes() {
             self.used.writing = true;
             dma.after(now, dma.timing.used_write, Event::UsedWrite(self.ring.index));
         }
     }
 
-    /// Publishes a batch: elements, then index (VQ-USED-DEV-01).
-    pub(crate) fn write_used(&mut self, now: Instant, dma: &mut Dma) {
+    /// Whether a batch is full, or nothing more is coming.
+    pub(super) fn publishes(&self) -> bool {
+        if self.used.done.is_empty() {
+            return false;
+        }
+        let slot = self.used.idx & (self.ring.size - 1);
+        let full = self.build.batch.min(self.ring.size - slot);
+        self.batch() == usize::from(full) || !self.more_to_come()
+    }
+
+    /// What is to be published next.
+    pub(super) fn take_batch(&mut self) -> Batch {
         let count = self.batch();
         let slot = self.used.idx & (self.ring.size - 1);
-        let mut elements = SmallVec::<[u8; 64]>::with_capacity(count * USED_ELEM_BYTES);
+        let mut elements = SmallVec::with_capacity(count * USED_ELEM_BYTES);
         let mut requests = 0;
         for Element { id, len, again } in self.used.done.drain(..count) {
             elements.extend_from_slice(&id.to_le_bytes());
             elements.extend_from_slice(&len.to_le_bytes());
             requests += u16::from(!again);
         }
-        let device = self.ring.device;
-        dma.ring_write(now, device.wrapping_add(used_elem(slot)), &elements);
         let moved = (count as u16).wrapping_add(std::mem::take(&mut self.used.jump));
+        let address = self.ring.device.wrapping_add(used_elem(slot));
+        Batch { address, elements, requests, moved }
+    }
+
+    /// Publishes a batch: elements, then index (VQ-USED-DEV-01).
+    pub(crate) fn write_used(&mut self, now: Instant, dma: &mut Dma) {
+        let Batch { address, elements, requests, moved } = self.take_batch();
+        let device = self.ring.device;
+        dma.ring_write(now, address, &elements);
         self.used.idx = self.used.idx.wrapping_add(moved);
         dma.ring_write(now, device.wrapping_add(USED_IDX), &self.used.idx.to_le_bytes());
         dma.release_after(self.ring.index, requests);
@@ -109,7 +137,7 @@ impl Queue {
     }
 
     /// Finds out whether to interrupt for what has been published.
-    fn notify(&mut self, now: Instant, dma: &mut Dma) {
+    pub(super) fn notify(&mut self, now: Instant, dma: &mut Dma) {
         if self.build.always_interrupt && !self.ring.event_idx {
             self.used.decided = self.used.idx;
             return self.interrupt(now, dma);
@@ -122,7 +150,8 @@ impl Queue {
         let word = if self.ring.event_idx { used_event(self.ring.size) } else { AVAIL_FLAGS };
         let owner = Owner::Suppression(self.ring.index);
         let address = self.ring.driver.wrapping_add(word);
-        dma.ring_read(now, 0, RingAccess { owner, address, len_bytes: 2, fenced: true });
+        let delay = dma.timing.pipeline.map_or(0, |timing| timing.ask);
+        dma.ring_read(now, delay, RingAccess { owner, address, len_bytes: 2, fenced: true });
     }
 
     /// The suppression word is at hand.
@@ -153,6 +182,7 @@ impl Queue {
 
     fn interrupt(&self, now: Instant, dma: &mut Dma) {
         let cause = Cause::Queue(self.ring.index);
-        dma.after(now, dma.timing.interrupt, Event::Interrupt(cause));
+        let delay = dma.timing.pipeline.map_or(dma.timing.interrupt, |timing| timing.interrupt);
+        dma.after(now, delay, Event::Interrupt(cause));
     }
 }

@@ -11,6 +11,7 @@
 //! clock = { port = "clk_i", period = "4 ns" }
 //! reset = { port = "rst_ni", polarity = "active_low", cycles = 4 }
 //! interface = { kind = "tlp-stream" }
+//! model = "my_card.toml"                           # how a bench's model of it is timed; see `Manifest::model`
 //!
 //! [ports]                                          # see `names`
 //! "*" = ["*_i", "*_o"]
@@ -60,6 +61,9 @@ pub struct Manifest {
     pub clock: Clock,
     /// The reset, when the design has one.
     pub reset: Option<Reset>,
+    /// The preset of the steps of a model of this design, which stands beside it in a comparison: a name
+    /// that the bench knows, or a file, from the root of the file system.
+    pub model: Option<String>,
     /// How TLPs go in and out.
     pub interface: Interface,
     /// What the interface's signals are called in the design.
@@ -207,6 +211,7 @@ struct File {
     clock: ClockLine,
     reset: Option<Reset>,
     interface: Interface,
+    model: Option<String>,
     #[serde(default)]
     ports: PortNames,
     #[serde(default)]
@@ -252,12 +257,22 @@ impl Manifest {
             clock: Clock { port: file.clock.port, period: file.clock.period.0 },
             reset: file.reset,
             interface: file.interface,
+            model: file.model.map(|name| model(source, name)),
             ports: file.ports,
             tie: file.tie,
             scenario: file.scenario,
             card: file.card,
         })
     }
+}
+
+/// The preset's name, or where its file is.
+fn model(source: &Source, name: String) -> String {
+    if !name.ends_with(".toml") {
+        return name;
+    }
+    let path = source.resolve(Path::new(&name));
+    std::path::absolute(&path).unwrap_or(path).to_string_lossy().into_owned()
 }
 
 /// What can be wrong in the text alone.

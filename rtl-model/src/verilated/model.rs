@@ -13,6 +13,7 @@
 //! a flip-flop would change them.
 
 use std::ffi::CString;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -37,6 +38,8 @@ pub struct VerilatedModel {
     /// The last moment in the file of waves.
     dumped: Option<Instant>,
     waves: Waves,
+    /// Of what is written.
+    window: Option<Range<Instant>>,
     stopped: Option<String>,
 }
 
@@ -90,6 +93,7 @@ impl VerilatedModel {
             risen: Instant::ZERO,
             dumped: None,
             waves: Waves::Closed,
+            window: None,
             stopped: None,
         };
         for (name, value) in &manifest.tie {
@@ -144,6 +148,9 @@ impl VerilatedModel {
     /// The falling edge at `at`: outputs settle to what was written since the rising one.
     #[inline]
     pub fn fall(&mut self, at: Instant) {
+        if self.window.is_some() {
+            self.look_at_window();
+        }
         if self.waves == Waves::Written {
             self.eval();
             self.dump(self.risen);
@@ -190,6 +197,7 @@ impl VerilatedModel {
     /// When the design was built without waves, or the file cannot be written.
     pub fn open_waves(&mut self, path: &Path) -> Result<(), WavesError> {
         self.close_waves();
+        self.window = None;
         let wrong = |why: String| WavesError::File { path: path.display().to_string(), why };
         // Verilator's writer does not say that it cannot.
         std::fs::File::create(path).map_err(|error| wrong(error.to_string()))?;
@@ -203,6 +211,22 @@ impl VerilatedModel {
             }
             2 => Err(WavesError::NotBuilt(self.origin.clone())),
             _ => Err(wrong(self.instance.stopped())),
+        }
+    }
+
+    /// Writes only what happens in this span of time, from the state at its beginning on.
+    pub fn cut_waves(&mut self, window: Range<Instant>) {
+        self.window = Some(window);
+        self.pause_waves();
+    }
+
+    /// Goes into the window and out of it.
+    #[cold]
+    fn look_at_window(&mut self) {
+        match &self.window {
+            Some(window) if window.contains(&self.risen) => self.resume_waves(),
+            Some(_) => self.pause_waves(),
+            None => {}
         }
     }
 

@@ -339,6 +339,7 @@ fn card_timing(config: &RunConfig) -> CardTiming {
         used_write: timing.card_used_write.0,
         interrupt: timing.card_interrupt.0,
         completion_timeout: timing.card_completion_timeout,
+        pipeline: timing.card.as_ref().map(|card| card.steps),
         ..CardTiming::default()
     }
 }

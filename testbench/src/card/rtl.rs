@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Mutex;
 
+use pcie_sim::time::Instant;
 use rtl_model::pins::PinCard;
 use rtl_model::pins::card::{PinCardConfig, Reset};
 use rtl_model::pins::tlp_stream::{Signal, Stalls};
@@ -88,6 +90,10 @@ impl RtlCard {
         let mut model = VerilatedModel::new(&rtl).map_err(RunError::input)?;
         if let Some(path) = &run.rtl_waves {
             model.open_waves(path).map_err(RunError::internal)?;
+            if let Some(waves) = &run.waves {
+                let Range { start, end } = waves.cut.window_ps;
+                model.cut_waves(Instant::from_ps(start)..Instant::from_ps(end));
+            }
         }
         let manifest = rtl.manifest();
         let ports = rtl.ports();

@@ -155,6 +155,12 @@ pub struct CompareArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write waves of both cards into this folder, `model.fst` and `rtl.fst` with the same signals, and
+    /// `rtl-inside.fst` with all of the RTL's; layouts for viewers; `show`, which opens the two. They show the
+    /// first difference and what is around it; where there is none, the request that is furthest apart in
+    /// time
+    #[arg(long, value_name = "DIR")]
+    pub waves: Option<PathBuf>,
     /// Runs at a time; as many as there are cores when left out
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,

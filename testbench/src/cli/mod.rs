@@ -9,6 +9,7 @@ mod bench;
 mod bench_dma;
 mod bench_layers;
 pub mod compare;
+mod compare_waves;
 mod drivers;
 mod guest;
 mod live_args;

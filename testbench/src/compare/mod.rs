@@ -17,10 +17,12 @@ mod align;
 mod report;
 mod stages;
 mod transactions;
+mod window;
 
 pub use align::{Difference, Side};
 pub use report::{CompareReport, PaceFigures, RunComparison, StageFigures, TimingError, text};
 pub use transactions::{Act, Stream, Transaction, transactions};
+pub use window::Window;
 
 use crate::bench;
 use crate::bench::watch::Recording;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::align::{self, Difference, Side};
 use super::stages::{Stages, stages};
+use super::window::Window;
 use super::{Recorded, Stream, Transaction};
 use crate::report::Violation;
 use crate::scenario::Scenario;
@@ -64,6 +65,9 @@ pub struct RunComparison {
     /// Of each request, how long it took on the model and on the RTL, in picoseconds.
     #[serde(skip)]
     latencies: Vec<(u64, u64)>,
+    /// What of the run is worth a look.
+    #[serde(skip)]
+    pub(crate) window: Window,
     #[serde(skip)]
     spans: BTreeMap<String, (Vec<u64>, Vec<u64>)>,
 }
@@ -172,6 +176,18 @@ impl CompareReport {
         }
     }
 
+    /// The run that is worth a look: the one in which the cards part first, or are furthest apart in time.
+    #[must_use]
+    pub(crate) fn worth_a_look(&self) -> Option<usize> {
+        let parted = self.runs.iter().position(|run| run.first_difference.is_some());
+        parted.or_else(|| {
+            let runs = self.runs.iter().enumerate();
+            let widest = runs
+                .max_by(|(_, a), (_, b)| f64::total_cmp(&a.timing_error.max, &b.timing_error.max));
+            widest.map(|(place, _)| place)
+        })
+    }
+
     /// The cards do the same, and neither broke a rule.
     #[must_use]
     pub fn all_held(&self) -> bool {
@@ -223,6 +239,7 @@ pub(super) fn run(
     let spans = both(&stages(left), &stages(right));
     RunComparison {
         name: config.name(),
+        window: Window::of(difference.as_ref(), &pairs),
         transactions: right.len(),
         requests: pairs.len(),
         first_difference: difference

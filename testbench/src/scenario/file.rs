@@ -261,6 +261,9 @@ impl Default for Host {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Card {
+    /// How long the steps of a pipelined card take: a preset's name, or a file. Without it the stages of
+    /// `timing.preset` count.
+    pub preset: Option<String>,
     /// Its clock in MHz.
     pub clock_mhz: u32,
     /// Entries per virtqueue.
@@ -286,6 +289,7 @@ pub struct Card {
 impl Default for Card {
     fn default() -> Self {
         Self {
+            preset: None,
             clock_mhz: 250,
             queue_size: 256,
             contexts: 8,

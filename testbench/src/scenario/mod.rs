@@ -29,7 +29,7 @@ use self::source::{InputError, Source};
 use crate::cancel::Cancel;
 use crate::card::CardChoice;
 use crate::platform::{self, Platform, Setup};
-use crate::preset::Timing;
+use crate::preset::{CardPreset, Timing};
 
 /// The scenario that is run when none is named.
 const DEFAULT: &str = include_str!("../../scenarios/default.toml");
@@ -88,7 +88,10 @@ impl Scenario {
     pub fn from_source(source: &Source, overrides: &Overrides) -> Result<Self, InputError> {
         let file = with_set(source, source.parse::<File>()?, &overrides.set)?;
         let platforms = platforms(source, &file, &overrides.platforms)?;
-        let timing = Timing::load(&file.timing.preset, source, &file.timing.set)?;
+        let mut timing = Timing::load(&file.timing.preset, source, &file.timing.set)?;
+        if let Some(name) = &file.card.preset {
+            timing = timing.with_card(CardPreset::load(name, source, "card.preset")?);
+        }
         check::file(source, &file)?;
         let cells =
             Cells { source, file: &file, overrides, timing: &timing, platforms: &platforms };

@@ -3,8 +3,10 @@
 use rtl_model::{CardConfig, Deed, Malice};
 use testbench::card::Plugged;
 use testbench::compare::{RunComparison, compare, record};
+use testbench::preset::CardPreset;
 use testbench::report::RunError;
 use testbench::scenario::config::RunConfig;
+use testbench::scenario::source::Source;
 
 use crate::rig::{CARD, cell_with, runs};
 
@@ -56,6 +58,21 @@ fn a_slower_card_does_the_same_in_every_cell_and_the_slow_stage_is_named() {
     assert_eq!(apart, ["to_used"]);
     let stage = seen.stages.iter().find(|stage| stage.stage == "to_used").expect("it is there");
     assert_eq!(stage.apart_p50_ns, 400.0, "100 cycles of 4 ns");
+}
+
+/// How a card's stages are timed is its own affair: as engines that do one thing at a time it does the same.
+#[test]
+fn a_pipelined_card_does_the_same_in_every_cell_and_takes_other_times() {
+    let named_by = Source::built_in("the test", "");
+    let steps = CardPreset::load("reference", &named_by, "card.preset").expect("it is built in");
+    for platform in ["x86-vtd", "x86-noiommu"] {
+        for config in runs(platform, TRAFFIC) {
+            let seen = beside(&config, &|card| card.timing.pipeline = Some(steps.steps));
+            assert_eq!(seen.first_difference, None, "{}", seen.name);
+            assert_eq!(seen.rtl_violations, [], "{}", seen.name);
+            assert!(seen.timing_error.max > 0.0, "{}", seen.name);
+        }
+    }
 }
 
 /// VQ-USED-DEV-06: a length beyond the buffer is found, with the request and the rule.

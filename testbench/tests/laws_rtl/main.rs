@@ -24,4 +24,5 @@ mod payload;
 #[path = "../laws/vtd.rs"]
 mod vtd;
 
+mod fitted;
 mod foreign;
