@@ -13,7 +13,8 @@ use pcie_sim::spec::virtio_mmio::{
 };
 
 use super::{
-    ActiveQueue, ConfigWidth, QueueSetup, SharedMemory, Transport, TransportError, await_reset,
+    ActiveQueue, ConfigWidth, QueueSetup, RESET_PATIENCE, SharedMemory, Transport, TransportError,
+    await_reset,
 };
 use crate::irq::Cause;
 use crate::virtqueue::notify::Doorbell;
@@ -125,7 +126,7 @@ impl Transport for MmioTransport {
 
     fn reset(&mut self, host: &mut dyn Host) -> Result<(), TransportError> {
         self.write(host, MmioReg::Status, 0);
-        await_reset(host, |host| self.status(host))
+        await_reset(host, RESET_PATIENCE, |host| self.status(host))
     }
 
     fn max_queue_size(&mut self, host: &mut dyn Host, index: u16) -> u16 {

@@ -270,9 +270,10 @@ pub fn read_consistent<T>(
 /// Waits until the device status reads 0 after 0 was written to it (RST-DRV-01).
 fn await_reset(
     host: &mut dyn Host,
+    patience: Span,
     mut status: impl FnMut(&mut dyn Host) -> u8,
 ) -> Result<(), TransportError> {
-    let deadline = host.now() + RESET_PATIENCE;
+    let deadline = host.now() + patience;
     loop {
         match status(host) {
             0 => return Ok(()),

@@ -10,10 +10,11 @@ use pcie_sim::spec::pci::{command, header};
 use pcie_sim::spec::virtio_pci::{
     COMMON_CFG_BYTES, CommonReg, DEVICE_ID_BASE, NO_VECTOR, VENDOR_ID, bounce, cap, cfg_type,
 };
+use pcie_sim::time::Span;
 
 use super::{
-    ActiveQueue, ConfigWidth, Event, QueueSetup, SharedMemory, Transport, TransportError,
-    await_reset,
+    ActiveQueue, ConfigWidth, Event, QueueSetup, RESET_PATIENCE, SharedMemory, Transport,
+    TransportError, await_reset,
 };
 use crate::pci::{Function, Msix};
 use crate::virtqueue::notify::Doorbell;
@@ -47,6 +48,7 @@ pub struct PciTransport {
     /// MSI-X entries in use, with vector and message of each.
     vectors: Vec<(Vector, MsiMessage)>,
     vectors_used: u16,
+    patience: Span,
 }
 
 impl PciTransport {
@@ -85,7 +87,14 @@ impl PciTransport {
             structures,
             vectors: Vec::new(),
             vectors_used: 0,
+            patience: RESET_PATIENCE,
         })
+    }
+
+    /// Waits so long for a reset, and no longer.
+    #[must_use]
+    pub fn with_patience(self, patience: Span) -> Self {
+        Self { patience, ..self }
     }
 
     fn read(&self, host: &mut dyn Host, reg: CommonReg) -> u32 {
@@ -228,7 +237,7 @@ impl Transport for PciTransport {
 
     fn reset(&mut self, host: &mut dyn Host) -> Result<(), TransportError> {
         self.write(host, CommonReg::DeviceStatus, 0);
-        await_reset(host, |host| self.status(host))?;
+        await_reset(host, self.patience, |host| self.status(host))?;
         self.vectors_used = 0;
         Ok(())
     }

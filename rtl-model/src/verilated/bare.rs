@@ -7,7 +7,7 @@ use std::process::Command;
 
 use pcie_sim::time::Instant;
 
-use super::build::{Options, cache_folder};
+use super::build::{Options, cache_folder, verilated};
 use super::cache;
 use super::compile::{Sources, accepted, compiler, including, libraries, write};
 use super::error::{RtlError, ToolError};
@@ -15,7 +15,7 @@ use super::manifest::{Manifest, Polarity};
 use super::model::VerilatedModel;
 use super::run::{run, run_well};
 use super::toolchain::{Toolchain, tool};
-use super::verilate::{PREFIX, verilate};
+use super::verilate::PREFIX;
 
 const PROGRAM: &str = "bare";
 
@@ -55,23 +55,18 @@ fn build(
     text: &str,
     folder: &Path,
 ) -> Result<(), RtlError> {
-    let work = tempfile::Builder::new()
-        .prefix(".work-")
-        .tempdir_in(folder)
-        .map_err(RtlError::io(folder))?;
-    let work = work.path();
-    verilate(tools, manifest, options, work)?;
-    let sources = Sources::find(tools, work)?;
-    // Verilator's library first: it has templates that must not be used before they are specialised.
-    let all = [sources.library, sources.hot, sources.cold].concat();
-    write(work, "main.cpp", &(including(&all) + text))?;
-    let mut command = compiler(tools, options, work);
-    command.args(["-std=gnu++17", "-O3", "-w", "-pthread", "-o", PROGRAM, "main.cpp"]);
-    command.args(libraries(options));
-    // The shim is not in it; Verilator's own ways to end are.
-    command.args(["-UVL_USER_FINISH", "-UVL_USER_STOP", "-UVL_USER_FATAL"]);
-    accepted(tools, run(&mut command, options.limit).map_err(tool(&tools.compiler))?)?;
-    std::fs::rename(work.join(PROGRAM), folder.join(PROGRAM)).map_err(RtlError::io(folder))
+    verilated(tools, manifest, options, folder, &[PROGRAM], |work| {
+        let sources = Sources::find(tools, work)?;
+        // Verilator's library first: it has templates that must not be used before they are specialised.
+        let all = [sources.library, sources.hot, sources.cold].concat();
+        write(work, "main.cpp", &(including(&all) + text))?;
+        let mut command = compiler(tools, options, work);
+        command.args(["-std=gnu++17", "-O3", "-w", "-pthread", "-o", PROGRAM, "main.cpp"]);
+        command.args(libraries(options));
+        // The shim is not in it; Verilator's own ways to end are.
+        command.args(["-UVL_USER_FINISH", "-UVL_USER_STOP", "-UVL_USER_FATAL"]);
+        accepted(tools, run(&mut command, options.limit).map_err(tool(&tools.compiler))?)
+    })
 }
 
 fn program(manifest: &Manifest) -> String {

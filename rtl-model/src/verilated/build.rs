@@ -183,16 +183,31 @@ fn build(
     options: &Options,
     folder: &Path,
 ) -> Result<(), RtlError> {
+    let header = format!("{PREFIX}.h");
+    verilated(tools, manifest, options, folder, &[LIBRARY, &header, "verilate.log"], |work| {
+        let text = fs::read_to_string(work.join(&header)).map_err(RtlError::io(work))?;
+        compile::compile(tools, &header::parse(&text), (manifest, options), work)
+    })
+}
+
+/// Verilates `manifest` in a folder inside `folder` that does not stay, lets `compile` go on there, and keeps of
+/// it what `results` names.
+pub(super) fn verilated(
+    tools: &Toolchain,
+    manifest: &Manifest,
+    options: &Options,
+    folder: &Path,
+    results: &[&str],
+    compile: impl FnOnce(&Path) -> Result<(), RtlError>,
+) -> Result<(), RtlError> {
     let work = tempfile::Builder::new()
         .prefix(".work-")
         .tempdir_in(folder)
         .map_err(RtlError::io(folder))?;
     let work = work.path();
     verilate(tools, manifest, options, work)?;
-    let name = format!("{PREFIX}.h");
-    let text = fs::read_to_string(work.join(&name)).map_err(RtlError::io(work))?;
-    compile::compile(tools, &header::parse(&text), options, work)?;
-    for name in [LIBRARY, &name, "verilate.log"] {
+    compile(work)?;
+    for name in results {
         fs::rename(work.join(name), folder.join(name)).map_err(RtlError::io(folder))?;
     }
     Ok(())

@@ -46,6 +46,7 @@ pub(super) fn key(
     part(what.as_bytes());
     part(shim::source(&Header::default()).as_bytes());
     part(tools.identity.as_bytes());
+    part(&[manifest.optimise]);
     compile::arguments().iter().for_each(|argument| part(argument.as_bytes()));
     verilate::arguments(manifest, options).iter().for_each(|argument| part(argument.as_bytes()));
     let mut file = |path: &Path, name: &Path| -> Result<(), RtlError> {

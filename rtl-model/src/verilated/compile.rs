@@ -14,6 +14,7 @@ use super::build::{Options, cache_folder};
 use super::cache;
 use super::error::RtlError;
 use super::header::Header;
+use super::manifest::Manifest;
 use super::run::{Heard, run};
 use super::shim;
 use super::toolchain::{Toolchain, tool};
@@ -22,7 +23,8 @@ use super::verilate::PREFIX;
 /// The library's name in its folder.
 pub(super) const LIBRARY: &str = "libmodel.so";
 
-const HOT: &[&str] = &["-O3"];
+/// For what runs every cycle, by what the manifest wants.
+const HOT: [&str; 4] = ["-O0", "-O1", "-O2", "-O3"];
 const COLD: &[&str] = &["-O1"];
 const LIBRARY_LEVEL: &[&str] = &["-O2"];
 
@@ -31,14 +33,14 @@ const ALWAYS: &[&str] = &["-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-w", 
 
 /// All options that decide what comes out, for the cache's key.
 pub(super) fn arguments() -> Vec<&'static str> {
-    [HOT, COLD, LIBRARY_LEVEL, ALWAYS, shim::DEFINES].concat()
+    [&HOT, COLD, LIBRARY_LEVEL, ALWAYS, shim::DEFINES].concat()
 }
 
 /// Compiles what is in `folder` into [`LIBRARY`].
 pub(super) fn compile(
     tools: &Toolchain,
     header: &Header,
-    options: &Options,
+    (manifest, options): (&Manifest, &Options),
     folder: &Path,
 ) -> Result<(), RtlError> {
     if options.waves {
@@ -52,7 +54,8 @@ pub(super) fn compile(
             object(tools, options, folder, "cold.cpp", COLD)?;
             common_library(tools, options, &sources.library)
         });
-        object(tools, options, folder, "hot.cpp", HOT)?;
+        let level = HOT[usize::from(manifest.optimise.min(3))];
+        object(tools, options, folder, "hot.cpp", &[level])?;
         cold.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     let mut command = Command::new(&tools.compiler);

@@ -8,6 +8,7 @@
 //! defines = { SYNTHESIS = true, DEPTH = 16 }
 //! parameters = { W = 256, MAC = "48'h02_00_00_00_00_01" }
 //! options = ["-Wno-MULTIDRIVEN"]                   # more for Verilator
+//! optimise = 3                                     # how hard the C++ compiler tries; see `Manifest`
 //! clock = { port = "clk_i", period = "4 ns" }
 //! reset = { port = "rst_ni", polarity = "active_low", cycles = 4 }
 //! interface = { kind = "tlp-stream" }
@@ -57,6 +58,9 @@ pub struct Manifest {
     pub parameters: BTreeMap<String, Value>,
     /// More options for Verilator.
     pub options: Vec<String>,
+    /// How hard the C++ compiler tries, 0 to 3: 3 for long runs; 1 is built in less than half the time, for a
+    /// design that is built anew for each short run.
+    pub optimise: u8,
     /// The clock.
     pub clock: Clock,
     /// The reset, when the design has one.
@@ -126,6 +130,10 @@ pub struct Reset {
     /// For so many rising edges.
     #[serde(default = "four")]
     pub cycles: u32,
+}
+
+const fn three() -> u8 {
+    3
 }
 
 const fn four() -> u32 {
@@ -208,6 +216,8 @@ struct File {
     parameters: BTreeMap<String, Value>,
     #[serde(default)]
     options: Vec<String>,
+    #[serde(default = "three")]
+    optimise: u8,
     clock: ClockLine,
     reset: Option<Reset>,
     interface: Interface,
@@ -254,6 +264,7 @@ impl Manifest {
             defines: file.defines,
             parameters: file.parameters,
             options: file.options,
+            optimise: file.optimise,
             clock: Clock { port: file.clock.port, period: file.clock.period.0 },
             reset: file.reset,
             interface: file.interface,
@@ -280,6 +291,9 @@ fn check(source: &Source, file: &File) -> Result<(), InputError> {
     let period = file.clock.period.0.as_ps();
     if period < 2 || !period.is_multiple_of(2) {
         return Err(source.complain("clock.period", "an even number of picoseconds, 2 or more"));
+    }
+    if file.optimise > 3 {
+        return Err(source.complain("optimise", "a number from 0 to 3"));
     }
     if file.reset.as_ref().is_some_and(|reset| reset.cycles == 0) {
         return Err(source.complain("reset.cycles", "1 or more"));

@@ -72,6 +72,13 @@ impl Buffers {
         self.map.is_empty()
     }
 
+    /// Whose writable buffer a new one at `start` begins in, if any: of what is written there it cannot be said for
+    /// whom it is.
+    pub(crate) fn overlapped(&self, start: u64) -> Option<RequestRef> {
+        let (_, below) = self.map.range(..=(start, u64::MAX)).next_back()?;
+        (below.kind == BufferKind::Writable && below.end() > start).then_some(below.owner)
+    }
+
     pub(crate) fn remove(&mut self, key: BufferKey) {
         self.map.remove(&key);
     }

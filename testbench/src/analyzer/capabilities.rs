@@ -36,6 +36,8 @@ impl Structure {
 /// The MSI-X capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MsixCapability {
+    /// Where in configuration space it is.
+    pub at: u16,
     /// The table.
     pub table: Structure,
     /// The pending bits.
@@ -170,6 +172,7 @@ fn parse_msix(space: &[u8; 4096], at: u16) -> Option<MsixCapability> {
         length,
     };
     let found = MsixCapability {
+        at,
         table: place(table, u64::from(vectors) * msix::ENTRY_BYTES),
         pending: place(pending, u64::from(vectors).div_ceil(64) * 8),
         vectors,

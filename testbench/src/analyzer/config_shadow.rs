@@ -6,7 +6,7 @@
 //!
 //! Left out: expansion ROM, I/O BARs, extended capabilities.
 
-use pcie_sim::spec::pci::{bar, command, express, header};
+use pcie_sim::spec::pci::{bar, command, express, header, msix};
 
 use super::capabilities::Layout;
 use super::card_memory::Bars;
@@ -38,6 +38,8 @@ pub struct ConfigShadow {
     command: Option<u16>,
     bus_master_allowed: bool,
     limits: Option<Limits>,
+    /// MSI-X is off or all of it is masked, and the card has confirmed that.
+    messages_held: bool,
     layout: Layout,
     placed: Bars,
 }
@@ -52,6 +54,7 @@ impl ConfigShadow {
             command: None,
             bus_master_allowed: true,
             limits: None,
+            messages_held: false,
             layout: Layout::default(),
             placed: Bars::default(),
         }
@@ -71,6 +74,7 @@ impl ConfigShadow {
                 read_request: old.read_request.max(new.read_request),
             });
         }
+        self.messages_held &= self.holds_messages(offset, data).unwrap_or(true);
         self.note_window(offset, data);
     }
 
@@ -83,6 +87,7 @@ impl ConfigShadow {
             self.limits = Some(new);
             self.store(offset, data);
         }
+        self.messages_held = self.holds_messages(offset, data).unwrap_or(self.messages_held);
     }
 
     /// A configuration read was answered with `data`.
@@ -109,6 +114,7 @@ impl ConfigShadow {
         self.command = None;
         self.bus_master_allowed = true;
         self.limits = None;
+        self.messages_held = false;
     }
 
     /// Whether a write to this offset asks for a function level reset.
@@ -123,6 +129,18 @@ impl ConfigShadow {
     #[must_use]
     pub const fn bus_master_allowed(&self) -> bool {
         self.bus_master_allowed
+    }
+
+    /// Whether the card may send no MSI-X message at all; `false` while that is not known.
+    #[must_use]
+    pub const fn messages_held(&self) -> bool {
+        self.messages_held
+    }
+
+    /// Device id, 0 when nobody read it.
+    #[must_use]
+    pub fn device(&self) -> u16 {
+        self.word(header::DEVICE_ID)
     }
 
     /// Whether the card answers at its BARs.
@@ -249,6 +267,13 @@ impl ConfigShadow {
             payload: express::size_bytes(control >> 5),
             read_request: express::size_bytes(control >> 12),
         })
+    }
+
+    /// What a write to Message Control of MSI-X says: that there are to be no messages.
+    fn holds_messages(&self, offset: u16, data: &[u8]) -> Option<bool> {
+        let control = self.register(self.layout.msix?.at + msix::CONTROL, offset, data)?;
+        let (enabled, masked) = (msix::CONTROL_ENABLE, msix::CONTROL_FUNCTION_MASK);
+        Some(control & (enabled | masked) != enabled)
     }
 
     /// The 16-bit register at `at` after an access of `data` at `offset`, if that touches it.

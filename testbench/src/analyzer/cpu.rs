@@ -1,6 +1,7 @@
 //! The CPU's side: configuration cycles, accesses to the BARs, and the card's answers to them.
 
-use pcie_sim::spec::virtio_pci::VENDOR_ID;
+use pcie_sim::spec::blk;
+use pcie_sim::spec::virtio_pci::{DEVICE_ID_BASE, VENDOR_ID};
 use pcie_sim::time::Instant;
 use pcie_sim::tlp::{Completion, CompletionStatus, ConfigRead, ConfigWrite, MemRead, Payload};
 
@@ -9,6 +10,7 @@ use super::config_shadow::ConfigShadow;
 use super::observer::Observer;
 use super::purpose::{Classified, Region, Role};
 use super::registers::{Events, Life, RegisterEvent};
+use crate::check::{answers, interrupts};
 
 /// A request of the CPU that the card has not answered yet.
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ pub(super) struct BarRead {
     selected: u16,
     /// A write of 0 to `device_status` had been sent before.
     resetting: bool,
+    /// Masks of vectors that had been written before.
+    masks: u64,
 }
 
 impl<O: Observer> Analyzer<O> {
@@ -127,6 +131,15 @@ impl<O: Observer> Analyzer<O> {
             }
             CpuRequest::Mmio(read) => {
                 if good {
+                    if read.len > 0 {
+                        answers::form(
+                            &mut self.findings,
+                            completion,
+                            read.address,
+                            read.len,
+                            departs,
+                        );
+                    }
                     self.bar_answered(read, &completion.data, departs);
                 }
                 let more = good && usize::from(completion.byte_count) > completion.data.len();
@@ -159,6 +172,7 @@ impl<O: Observer> Analyzer<O> {
     fn take_bars(&mut self) {
         if let Some((_, shadow)) = self.functions.get(self.chosen) {
             self.rings.memory.bars = *shadow.bars();
+            self.rings.disk = shadow.device() == DEVICE_ID_BASE + blk::DEVICE_TYPE;
         }
     }
 
@@ -202,6 +216,7 @@ impl<O: Observer> Analyzer<O> {
             len,
             selected: self.registers.selected(),
             resetting: self.registers.life() == Life::Resetting,
+            masks: self.msix.written(),
         }
     }
 
@@ -217,7 +232,7 @@ impl<O: Observer> Analyzer<O> {
         match region {
             Region::Common => {
                 let events = self.registers.write(into, data);
-                self.take_events(&events);
+                self.take_events(&events, arrives);
             }
             Region::Notify => {
                 let multiplier = self.config()?.layout().notify_off_multiplier;
@@ -227,7 +242,9 @@ impl<O: Observer> Analyzer<O> {
             }
             Region::MsixTable => {
                 let vectors = self.config()?.layout().msix?.vectors;
-                self.msix.write(into, data, vectors);
+                if let Some(vector) = self.msix.write(into, data, vectors) {
+                    interrupts::masked(&mut self.findings, vector, arrives, None);
+                }
             }
             Region::Memory => self.rings.cpu_write(address, data, arrives),
             Region::Isr | Region::Device | Region::MsixPending | Region::Nowhere => {}
@@ -237,18 +254,37 @@ impl<O: Observer> Analyzer<O> {
 
     fn bar_answered(&mut self, read: BarRead, data: &[u8], departs: Instant) {
         let data = &data[..data.len().min(usize::from(read.len))];
+        self.msix.confirm(read.masks, departs);
         match read.region {
             Region::Common => {
                 let events =
                     self.registers.read_done(read.into, data, read.selected, read.resetting);
-                self.take_events(&events);
+                self.take_events(&events, departs);
             }
+            Region::Isr => self.isr_read(data, departs),
             Region::Memory => self.rings.cpu_read_done(read.address, data, departs),
             _ => {}
         }
     }
 
-    fn take_events(&mut self, events: &Events) {
+    /// The ISR status was read. What it shows a second time may have come in between; a third time it may not,
+    /// when the card has done nothing meanwhile.
+    fn isr_read(&mut self, data: &[u8], departs: Instant) {
+        let Some(&value) = data.first() else { return };
+        let before = std::mem::take(&mut self.isr_shown);
+        if value == 0 {
+            if before > 0 {
+                answers::isr(&mut self.findings, value, true, departs);
+            }
+            return;
+        }
+        self.isr_shown = before + 1;
+        if self.isr_shown > 2 {
+            answers::isr(&mut self.findings, value, false, departs);
+        }
+    }
+
+    fn take_events(&mut self, events: &Events, at: Instant) {
         for &event in events {
             match event {
                 RegisterEvent::QueueEnabled(queue) => {
@@ -258,6 +294,9 @@ impl<O: Observer> Analyzer<O> {
                 }
                 RegisterEvent::QueueForgotten(queue) => self.rings.forget(queue),
                 RegisterEvent::AllForgotten => self.rings.forget_all(),
+                RegisterEvent::Negotiated { beyond, kept } => {
+                    answers::features(&mut self.findings, beyond, kept, at);
+                }
             }
         }
     }

@@ -19,6 +19,7 @@ impl<O: Observer> Analyzer<O> {
         let len = usize::from(read.len_bytes);
         let dma = Dma { write: false, address: read.address, len, at: departs };
         self.judge_request(&dma);
+        self.isr_shown = 0;
         life::dma(&mut self.findings, &dma, self.registers.life());
         let found = self.rings.find(dma.address, len, false);
         self.judge_read(&dma, &found);
@@ -31,6 +32,7 @@ impl<O: Observer> Analyzer<O> {
         let len = write.data.len();
         let dma = Dma { write: true, address: write.address, len, at: departs };
         self.judge_request(&dma);
+        self.isr_shown = 0;
         if let Some(message) = self.msix.message(write.address, &write.data) {
             return self.interrupt(&dma, message);
         }
@@ -40,7 +42,7 @@ impl<O: Observer> Analyzer<O> {
         if found.area.is_some() {
             self.rings.card_write(&dma, &write.data, &mut self.findings);
         }
-        self.rings.buffer_written(found.owner, departs);
+        self.rings.buffer_written(found.owner, write.address, &write.data, departs);
         found.classified()
     }
 
@@ -112,9 +114,16 @@ impl<O: Observer> Analyzer<O> {
             life::interrupt(&mut self.findings, dma, life, false);
             return Classified::new(Role::Dma(Purpose::MsiX), None);
         };
+        if self.config().is_some_and(ConfigShadow::messages_held) {
+            interrupts::masked(&mut self.findings, vector, dma.at, Some((dma, true)));
+        }
         let registers = &self.registers;
         let has_vector =
             |queue: u16| registers.queue(queue).is_some_and(|known| known.vector == vector);
+        if let Some(since) = self.msix.masked_since(vector) {
+            let caused = self.rings.caused(since, has_vector);
+            interrupts::masked(&mut self.findings, vector, dma.at, Some((dma, caused)));
+        }
         let facts = self.rings.interrupt(dma.at, has_vector);
         // A configuration change may use the same vector: such an interrupt says nothing of queues.
         let of_queue = facts.is_some() && vector != registers.config_vector();
@@ -124,8 +133,12 @@ impl<O: Observer> Analyzer<O> {
             && of_queue
             && life == Life::Running
         {
-            let too_soon = !facts.news && facts.elements_ahead;
-            interrupts::after_index(&mut self.findings, dma, queue, too_soon);
+            let too_soon = !facts.news && (facts.elements_ahead || !facts.returned);
+            let element = facts.elements_ahead;
+            interrupts::after_index(&mut self.findings, dma, queue, too_soon, element);
+            if let Some((event_idx, suppressed)) = facts.suppression {
+                interrupts::suppressed(&mut self.findings, dma, queue, event_idx, suppressed);
+            }
         }
         Classified::new(Role::Dma(Purpose::MsiX), queue)
     }

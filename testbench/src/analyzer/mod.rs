@@ -32,6 +32,7 @@ mod reads;
 pub mod registers;
 mod request;
 mod rings;
+mod suppression;
 mod tags;
 mod used;
 mod walk;
@@ -42,6 +43,7 @@ mod tests;
 use std::ops::Range;
 
 use pcie_sim::endpoint::{Direction, Sighting, Tap};
+use pcie_sim::time::Instant;
 use pcie_sim::tlp::{MemRead, MemWrite, Tlp};
 
 use crate::check::{Findings, Violation};
@@ -67,6 +69,8 @@ pub struct Analyzer<O = ()> {
     msix: MsixTable,
     rings: Rings,
     cpu: Tags<CpuRequest>,
+    /// Reads of the ISR status in a row that showed a cause, without a memory request of the card between them.
+    isr_shown: u8,
     /// Addresses on the link that stand for offsets which the driver handed over.
     window: Option<Range<u64>>,
     findings: Findings,
@@ -86,6 +90,7 @@ impl<O: Observer> Analyzer<O> {
             msix: MsixTable::default(),
             rings: Rings::new(),
             cpu: Tags::new(),
+            isr_shown: 0,
             window: None,
             findings: Findings::default(),
             last: Classified::new(Role::Stray, None),
@@ -126,6 +131,11 @@ impl<O: Observer> Analyzer<O> {
     #[must_use]
     pub fn violations(&self) -> &[Violation] {
         self.findings.violations()
+    }
+
+    /// Nothing moves any more, although the driver waits: what may be the reason, as far as rules name it.
+    pub fn stalled(&mut self, now: Instant) {
+        self.rings.stalled(now, &mut self.findings);
     }
 
     /// The queues that are switched on, in order of their index.

@@ -1,11 +1,12 @@
 //! What is known of one split virtqueue: shadows of its areas, and which heads are where.
 
-use pcie_sim::spec::virtq;
+use pcie_sim::spec::{features, virtq};
 use pcie_sim::time::Instant;
 
 use super::areas::{Area, AreaKind};
 use super::registers::QueueRegisters;
 use super::request::{RequestRef, Stamp};
+use super::suppression::Suppression;
 
 /// Whether the first four bytes (`id`) or the last four (`len`) of a used element were written.
 pub(crate) const ID_WRITTEN: u8 = 1;
@@ -34,6 +35,7 @@ pub(crate) struct Queue {
     pub(crate) index: u16,
     pub(crate) size: u16,
     pub(crate) in_order: bool,
+    pub(crate) suppression: Suppression,
     pub(crate) desc_at: u64,
     pub(crate) driver_at: u64,
     pub(crate) device_at: u64,
@@ -84,6 +86,8 @@ pub(crate) struct Queue {
 
     /// The used index has moved since the last interrupt.
     pub(crate) unreported: bool,
+    /// When it moved last; the beginning of time when it never has.
+    pub(crate) moved: Instant,
     /// The first interrupt since the CPU last read the index on the card.
     pub(crate) interrupted: Option<Instant>,
 }
@@ -93,7 +97,7 @@ impl Queue {
     pub(crate) fn new(
         index: u16,
         registers: &QueueRegisters,
-        in_order: bool,
+        negotiated: u64,
         on_card: impl Fn(u64) -> bool,
     ) -> Self {
         let size = registers.size;
@@ -101,7 +105,8 @@ impl Queue {
         Self {
             index,
             size,
-            in_order,
+            in_order: negotiated & features::IN_ORDER != 0,
+            suppression: Suppression::new(negotiated & features::EVENT_IDX != 0),
             desc_at: registers.desc,
             driver_at: registers.driver,
             device_at: registers.device,
@@ -132,6 +137,7 @@ impl Queue {
             collected: 0,
             shown: vec![Shown::default(); n],
             unreported: false,
+            moved: Instant::ZERO,
             interrupted: None,
         }
     }

@@ -87,10 +87,18 @@ impl Rings {
     }
 
     /// The card writes into a buffer of this request.
-    pub(crate) fn buffer_written(&mut self, at: RequestRef, departs: Instant) {
-        if let Some(request) = self.requests.get(at) {
-            request.active = departs;
-        }
+    pub(crate) fn buffer_written(
+        &mut self,
+        at: RequestRef,
+        address: u64,
+        data: &[u8],
+        departs: Instant,
+    ) {
+        let Some(request) = self.requests.get(at) else { return };
+        request.active = departs;
+        request.written += data.len() as u64;
+        let last = request.last_at.checked_sub(address).and_then(|into| data.get(into as usize));
+        request.last_byte = last.copied().or(request.last_byte);
     }
 
     fn take_bell(&mut self, queue: u16, departed: Instant) -> Option<Instant> {
@@ -131,6 +139,8 @@ impl Rings {
         };
         if good {
             self.learn(&found, piece);
+        } else if let Some(request) = self.requests.get(found.owner) {
+            request.refused = true;
         }
         if last {
             self.close(place, arrives);
@@ -231,6 +241,8 @@ impl Rings {
         for known in &mut queue.entry_stamp[slots.clone()] {
             *known = piece.stamp;
         }
+        let (avail, used_idx) = (&queue.avail, queue.used_idx);
+        queue.suppression.read(avail, offset..offset + data.len(), piece.stamp.departed, used_idx);
         if offset <= 2 && offset + data.len() >= 4 {
             let idx = u16::from_le_bytes([queue.avail[2], queue.avail[3]]);
             self.publish(index, idx, piece.stamp, piece.bell, piece.arrives);

@@ -67,6 +67,13 @@ pub enum RegisterEvent {
     QueueForgotten(u16),
     /// No queue is any more.
     AllForgotten,
+    /// `device_status` was read after FEATURES_OK had been written.
+    Negotiated {
+        /// Features that were accepted and not offered, as far as it is known what was.
+        beyond: u64,
+        /// FEATURES_OK is still set.
+        kept: bool,
+    },
 }
 
 /// The follow-ups of one access: rarely more than one.
@@ -77,6 +84,10 @@ pub type Events = SmallVec<[RegisterEvent; 2]>;
 pub struct Registers {
     raw: [u8; 64],
     features: [u32; 4],
+    /// What was offered, as far as it was read.
+    offered: [Option<u32>; 2],
+    /// FEATURES_OK was written, and nobody has looked whether it holds.
+    negotiating: bool,
     queues: Vec<QueueRegisters>,
     life: Life,
     config_vector: u16,
@@ -89,6 +100,8 @@ impl Registers {
         Self {
             raw: [0; 64],
             features: [0; 4],
+            offered: [None; 2],
+            negotiating: false,
             queues: Vec::new(),
             life: Life::Fresh,
             config_vector: NO_VECTOR,
@@ -105,6 +118,12 @@ impl Registers {
     #[must_use]
     pub const fn features(&self) -> u64 {
         (self.features[1] as u64) << 32 | self.features[0] as u64
+    }
+
+    /// Features accepted that were not offered; what was offered and not read counts as offered.
+    fn beyond(&self) -> u64 {
+        let word = |at: usize| u64::from(self.features[at] & !self.offered[at].unwrap_or(u32::MAX));
+        word(1) << 32 | word(0)
     }
 
     /// Vector of configuration changes.
@@ -173,6 +192,17 @@ impl Registers {
                 {
                     self.forget_all(&mut events);
                     self.life = Life::AfterReset;
+                }
+                CommonReg::DeviceStatus if self.negotiating && self.life == Life::Setup => {
+                    self.negotiating = false;
+                    let kept = value as u8 & status::FEATURES_OK != 0;
+                    events.push(RegisterEvent::Negotiated { beyond: self.beyond(), kept });
+                }
+                CommonReg::DeviceFeature => {
+                    let select = u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]);
+                    if let Some(word) = self.offered.get_mut(select as usize) {
+                        *word = Some(value);
+                    }
                 }
                 CommonReg::QueueReset if value == 0 => {
                     if let Some(queue) = self.queue_mut(selected)
@@ -249,6 +279,7 @@ impl Registers {
             self.forget_all(events);
         }
         let running = value & status::DRIVER_OK != 0;
+        self.negotiating = value & status::FEATURES_OK != 0 && !running;
         self.life = if running { Life::Running } else { Life::Setup };
     }
 
@@ -260,6 +291,7 @@ impl Registers {
     fn forget_all(&mut self, events: &mut Events) {
         self.queues.clear();
         self.features = [0; 4];
+        self.negotiating = false;
         self.config_vector = NO_VECTOR;
         events.push(RegisterEvent::AllForgotten);
     }

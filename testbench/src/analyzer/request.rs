@@ -110,6 +110,15 @@ pub(crate) struct Request {
     pub(crate) descriptors: u32,
     pub(crate) readable: u64,
     pub(crate) writable: u64,
+    /// Bytes that the card has written to its buffers.
+    pub(crate) written: u64,
+    /// A buffer is on the card, where writes are not seen, or is another request's as well.
+    pub(crate) hidden: bool,
+    /// Where its last writable byte lies, and what was written there.
+    pub(crate) last_at: u64,
+    pub(crate) last_byte: Option<u8>,
+    /// A read for it was refused.
+    pub(crate) refused: bool,
     pub(crate) buffers: Vec<BufferKey>,
     pub(crate) table_at: u64,
     pub(crate) table: Vec<u8>,
@@ -134,6 +143,11 @@ impl Request {
             descriptors: 0,
             readable: 0,
             writable: 0,
+            written: 0,
+            hidden: false,
+            last_at: 0,
+            last_byte: None,
+            refused: false,
             buffers: Vec::new(),
             table_at: 0,
             table: Vec::new(),
@@ -208,6 +222,11 @@ impl Requests {
         request.descriptors = 0;
         request.readable = 0;
         request.writable = 0;
+        request.written = 0;
+        request.hidden = false;
+        request.last_at = 0;
+        request.last_byte = None;
+        request.refused = false;
         request.buffers.clear();
         request.table.clear();
         request.table_known.clear();

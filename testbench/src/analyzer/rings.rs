@@ -65,6 +65,8 @@ pub(crate) struct Rings {
     pub(super) ended: Vec<RequestRecord>,
     /// There is a queue that is not understood.
     pub(super) opaque: bool,
+    /// Requests are a disk's.
+    pub(super) disk: bool,
 }
 
 impl Rings {
@@ -79,6 +81,7 @@ impl Rings {
             reads: Tags::new(),
             ended: Vec::new(),
             opaque: false,
+            disk: false,
         }
     }
 
@@ -91,8 +94,7 @@ impl Rings {
             self.opaque = true;
             return;
         }
-        let in_order = negotiated & features::IN_ORDER != 0;
-        let queue = Queue::new(index, registers, in_order, |at| self.memory.holds(at));
+        let queue = Queue::new(index, registers, negotiated, |at| self.memory.holds(at));
         for (area, on_card) in queue.areas() {
             if on_card { &mut self.card } else { &mut self.host }.insert(area);
         }

@@ -1,13 +1,13 @@
 //! The used ring: written by the card in host memory, or read by the CPU on the card.
 
-use pcie_sim::spec::virtq::USED_ELEM_BYTES;
+use pcie_sim::spec::virtq::{USED_ELEM_BYTES, avail_event};
 use pcie_sim::time::Instant;
 
 use super::areas::AreaKind;
 use super::queue::{ID_WRITTEN, LEN_WRITTEN, Queue, Shown};
 use super::request::{RequestRef, Walk};
 use super::rings::Rings;
-use crate::check::{Dma, Findings, used_ring};
+use crate::check::{Dma, Findings, interrupts, used_ring};
 
 impl Rings {
     /// The card writes into ring areas in host memory.
@@ -33,12 +33,15 @@ impl Rings {
         let Some(queue) = self.queue_mut(index) else { return };
         let (old, new) = (queue.used_idx, u16::from_le_bytes([queue.used[2], queue.used[3]]));
         let count = new.wrapping_sub(old);
-        used_ring::index_step(findings, dma, index, old, new, queue.size);
+        let (available, size) = (queue.avail_idx, queue.size);
+        used_ring::index_step(findings, dma, index, (old, new), available, size);
         if count == 0 || count > queue.size {
             return;
         }
         queue.used_idx = new;
         queue.unreported = true;
+        queue.moved = dma.at;
+        queue.suppression.moved(dma.at);
         for step in 0..count {
             self.element_published(index, old.wrapping_add(step), dma, findings);
         }
@@ -68,13 +71,37 @@ impl Rings {
         if live || !self.queue(index).is_some_and(Queue::read_ahead) {
             used_ring::id_outstanding(findings, dma, index, at, id, live);
         }
-        if let Some(ending) = self.requests.get(request)
-            && ending.walk == Walk::Done
-            && ending.certain
-        {
-            used_ring::len_fits(findings, dma, index, id, len, ending.writable);
-        }
+        self.judge_element(index, request, (id, len), dma, findings);
         self.end_request(request, dma.at, Some(len));
+    }
+
+    /// What a used element says of a request.
+    fn judge_element(
+        &mut self,
+        queue: u16,
+        at: RequestRef,
+        (id, len): (u32, u32),
+        dma: &Dma,
+        findings: &mut Findings,
+    ) {
+        let Some(ending) = self.requests.get(at).filter(|ending| ending.certain) else { return };
+        let whole = ending.walk == Walk::Done;
+        let unread = matches!(ending.walk, Walk::Descriptor(_) | Walk::Table(_));
+        if unread && self.card_may_know_more() {
+            return;
+        }
+        let disk = self.disk;
+        let Some(ending) = self.requests.get(at) else { return };
+        if whole {
+            used_ring::len_fits(findings, dma, queue, id, len, ending.writable);
+        }
+        // Nobody can have written to buffers that it has not read of.
+        if !ending.hidden && (whole || unread) {
+            used_ring::len_written(findings, dma, queue, id, len, ending.written);
+        }
+        if let (true, Some(status)) = (disk && ending.refused && whole, ending.last_byte) {
+            used_ring::refused(findings, dma, queue, id, status);
+        }
     }
 
     /// A read of the CPU from the card's memory is answered: `left` is when the answer left the card.
@@ -130,12 +157,22 @@ impl Rings {
         at: Instant,
         has_vector: impl Fn(u16) -> bool,
     ) -> Option<InterruptFacts> {
-        let mut facts = InterruptFacts { queue: None, news: false, elements_ahead: false };
+        let mut facts = InterruptFacts {
+            queue: None,
+            news: false,
+            elements_ahead: false,
+            returned: false,
+            suppression: None,
+        };
         let mut hidden = false;
+        let mut queues = 0;
         for queue in self.queues.iter_mut().flatten() {
             if !has_vector(queue.index) {
                 continue;
             }
+            queues += 1;
+            facts.suppression = queue.suppression.interrupt(queue.used_idx);
+            facts.returned |= queue.moved != Instant::ZERO;
             facts.queue = facts.queue.or(Some(queue.index));
             if queue.device_on_card {
                 hidden = true;
@@ -145,7 +182,31 @@ impl Rings {
             facts.elements_ahead |= queue.elements_ahead > 0;
         }
         facts.news |= hidden;
+        // Of two queues with one vector it cannot be said whose it was.
+        facts.suppression = facts.suppression.filter(|_| queues == 1 && !hidden);
         facts.queue.map(|_| facts)
+    }
+
+    /// Whether something that a message with this vector may be for has happened since `since`, or may have.
+    pub(crate) fn caused(&self, since: Instant, has_vector: impl Fn(u16) -> bool) -> bool {
+        let mut mine =
+            self.queues.iter().flatten().filter(|queue| has_vector(queue.index)).peekable();
+        mine.peek().is_none() || mine.any(|queue| queue.device_on_card || queue.moved > since)
+    }
+
+    /// Nothing moves any more, although the driver waits: queues that the card has put to sleep so that no
+    /// doorbell wakes them.
+    pub(crate) fn stalled(&self, now: Instant, findings: &mut Findings) {
+        for queue in self.queues.iter().flatten() {
+            let at = avail_event(queue.size) as usize;
+            let (true, None, Some(bytes)) =
+                (queue.suppression.event_idx(), queue.bell, queue.used.get(at..at + 2))
+            else {
+                continue;
+            };
+            let event = u16::from_le_bytes([bytes[0], bytes[1]]);
+            interrupts::doorbell_wanted(findings, now, queue.index, queue.avail_idx, event);
+        }
     }
 
     /// Head of a request in flight, and whether all of its chain was read when that was safe.
@@ -163,6 +224,10 @@ pub(crate) struct InterruptFacts {
     pub(crate) news: bool,
     /// Elements are written that no index has published.
     pub(crate) elements_ahead: bool,
+    /// A used index has moved since its queue was set up.
+    pub(crate) returned: bool,
+    /// Whether the rule is that of the event index, and whether the card has read that the driver wants none.
+    pub(crate) suppression: Option<(bool, bool)>,
 }
 
 fn used_idx_shown(queue: &mut Queue, left: Instant) {

@@ -114,11 +114,18 @@ impl Rings {
         }
         let write = desc.flags & DESC_F_WRITE != 0;
         count(request, desc, write);
+        request.hidden |= self.memory.holds(desc.addr);
+        let other = if write { self.buffers.overlapped(desc.addr) } else { None };
+        request.hidden |= other.is_some();
         request.walk = match desc.flags & DESC_F_NEXT != 0 {
             true if in_table => Walk::Table(desc.next),
             true => Walk::Descriptor(desc.next),
             false => Walk::Done,
         };
+        if let Some(other) = other.and_then(|other| self.requests.get(other)) {
+            other.hidden = true;
+        }
+        let Some(request) = self.requests.get(at) else { return };
         if desc.len > 0 {
             let kind = if write { BufferKind::Writable } else { BufferKind::Readable };
             let key = self.buffers.insert(desc.addr, u64::from(desc.len), kind, at);
@@ -176,6 +183,7 @@ fn count(request: &mut Request, desc: SplitDesc, write: bool) {
     request.descriptors += 1;
     if write {
         request.writable += u64::from(desc.len);
+        request.last_at = desc.addr.wrapping_add(u64::from(desc.len)).wrapping_sub(1);
     } else {
         request.readable += u64::from(desc.len);
     }

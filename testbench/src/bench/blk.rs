@@ -67,7 +67,10 @@ pub(super) fn traffic(
 ) -> Result<RunResult, RunError> {
     let mut traffic = Traffic::new(stand, config, commands.longest, scoreboard)?;
     traffic.drive(&mut driver, &mut commands)?;
-    traffic.finish(driver)
+    if !traffic.stopped {
+        traffic.stand.exercise(config, &mut driver)?;
+    }
+    traffic.finish(config, driver)
 }
 
 pub(super) fn disk(seed: u64, disk: &Disk) -> Result<(Backing, BlkScoreboard), RunError> {
@@ -123,6 +126,8 @@ struct Traffic<S> {
     segments: Vec<Segment>,
     data: Vec<u8>,
     done: Vec<BlkDone>,
+    /// The run could not go on.
+    stopped: bool,
 }
 
 impl<S: Stand> Traffic<S> {
@@ -134,9 +139,10 @@ impl<S: Stand> Traffic<S> {
     ) -> Result<Self, RunError> {
         let depth = config.driver.queue_depth;
         let buffer_bytes = longest.max(1).next_multiple_of(SEGMENT_BYTES);
+        let offset = u64::from(config.driver.buffer_offset_bytes);
         let skew = match config.setup.buffers {
-            Buffers::WithinPages => 0,
-            Buffers::AcrossPages => SEGMENT_BYTES / 2,
+            Buffers::WithinPages => offset,
+            Buffers::AcrossPages => offset.max(SEGMENT_BYTES / 2),
         };
         let buffers = stand.buffers(buffer_bytes * u64::from(depth) + skew)? + skew;
         Ok(Self {
@@ -151,6 +157,7 @@ impl<S: Stand> Traffic<S> {
             segments: Vec::new(),
             data: Vec::new(),
             done: Vec::new(),
+            stopped: false,
         })
     }
 
@@ -167,6 +174,7 @@ impl<S: Stand> Traffic<S> {
                 break;
             }
             if !self.complete(driver) {
+                self.stopped = true;
                 break;
             }
         }
@@ -258,7 +266,7 @@ impl<S: Stand> Traffic<S> {
 
     /// Waits for something to be done and takes it; `false` when the run cannot go on.
     fn complete(&mut self, driver: &mut BlkDriver) -> bool {
-        let deadline = self.stand.host().now() + S::STALL;
+        let deadline = self.stand.host().now() + self.stand.stall();
         let woken = driver.wait(self.stand.host(), deadline);
         let begun = self.stand.host().now();
         let taken = woken.and_then(|_| driver.poll(self.stand.host(), &mut self.done));
@@ -305,8 +313,9 @@ impl<S: Stand> Traffic<S> {
         }
     }
 
-    fn finish(mut self, driver: BlkDriver) -> Result<RunResult, RunError> {
+    fn finish(mut self, config: &RunConfig, driver: BlkDriver) -> Result<RunResult, RunError> {
         let removed = driver.remove(self.stand.host());
+        self.stand.exercise_alone(config);
         for finding in self.scoreboard.finish() {
             self.stand.violation("DATA-BLK", finding.to_string());
         }

@@ -30,7 +30,7 @@ pub(super) struct Commands {
 enum Source {
     Recorded(IologReader<&'static [u8]>),
     Log(IologReader<BufReader<File>>),
-    Synthetic { places: u64, bytes: u64, made: u64, state: u64 },
+    Synthetic { places: u64, bytes: u64, smallest: u64, made: u64, state: u64 },
 }
 
 impl Commands {
@@ -52,11 +52,12 @@ impl Commands {
                 let summary = iolog::survey(open()?).map_err(RunError::input)?;
                 (Source::Log(open()?), summary.longest_bytes)
             }
-            &BlockSource::Synthetic { requests, bytes } => {
+            &BlockSource::Synthetic { requests, bytes, smallest } => {
                 left = left.min(requests);
                 let bytes = u64::from(bytes);
                 let places = capacity / bytes.max(1);
-                (Source::Synthetic { places, bytes, made: 0, state: seed }, bytes)
+                let smallest = u64::from(smallest);
+                (Source::Synthetic { places, bytes, smallest, made: 0, state: seed }, bytes)
             }
         };
         Ok(Self { source, left, longest: longest.min(LONGEST_BYTES), rest: None })
@@ -93,7 +94,7 @@ impl Source {
         match self {
             Self::Recorded(reader) => reader.next().transpose().map_err(RunError::input),
             Self::Log(reader) => reader.next().transpose().map_err(RunError::input),
-            Self::Synthetic { places, bytes, made, state } => {
+            Self::Synthetic { places, bytes, smallest, made, state } => {
                 // A linear congruential step (Knuth, MMIX) is plenty to spread places over a disk.
                 *state = state
                     .wrapping_mul(6_364_136_223_846_793_005)
@@ -101,12 +102,10 @@ impl Source {
                 let op = if *made % 2 == 0 { BlockOp::Write } else { BlockOp::Read };
                 *made += 1;
                 let place = (*state >> 33) % (*places).max(1);
-                Ok(Some(BlockCommand {
-                    at: None,
-                    op,
-                    offset_bytes: place * *bytes,
-                    len_bytes: *bytes,
-                }))
+                // Other bits of the same draw: the places of commands that are all as long stay what they were.
+                let lengths = (*bytes - *smallest) / SECTOR_BYTES + 1;
+                let len_bytes = *smallest + (*state >> 20) % lengths * SECTOR_BYTES;
+                Ok(Some(BlockCommand { at: None, op, offset_bytes: place * *bytes, len_bytes }))
             }
         }
     }

@@ -16,6 +16,7 @@ use pcie_sim::machine::{Machine, ROOT_PORT};
 use pcie_sim::spec::aer::Error;
 use pcie_sim::time::Instant;
 
+use super::outcome::NOT_RESET;
 use super::watch::Watch;
 use crate::report::Violation;
 use crate::scenario::config::RunConfig;
@@ -65,8 +66,8 @@ impl Verdict {
 }
 
 /// Findings by which whoever uses the driver learns that something is lost.
-const TELLING: [&str; 5] =
-    ["BLK-STATUS", "DRIVER-ERROR", "DRIVER-PROBE", "BENCH-STALLED", "DMA-REFUSED"];
+const TELLING: [&str; 6] =
+    ["BLK-STATUS", "DRIVER-ERROR", "DRIVER-PROBE", NOT_RESET, "BENCH-STALLED", "DMA-REFUSED"];
 /// Findings of the scoreboard.
 const LOST: [&str; 2] = ["DATA-BLK", "DATA-NET"];
 
@@ -97,7 +98,7 @@ impl Told {
         });
         if self.strikes.is_empty() {
             Verdict::NoStrike
-        } else if !any(&LOST) && !any(&TELLING[..4]) {
+        } else if !any(&LOST) && !any(&TELLING[..5]) {
             Verdict::Held
         } else if any(&TELLING) || recorded {
             Verdict::Told

@@ -10,6 +10,7 @@ mod blk;
 pub mod bridge;
 mod commands;
 mod early;
+mod exercise;
 pub mod faults;
 mod net;
 mod outcome;

@@ -84,7 +84,7 @@ pub(super) fn traffic(
 ) -> Result<RunResult, RunError> {
     let mut traffic = Traffic::new(stand, config, &packets)?;
     traffic.drive(&mut driver, &mut packets)?;
-    traffic.finish(driver)
+    traffic.finish(config, driver)
 }
 
 struct Traffic<S> {
@@ -106,7 +106,7 @@ impl<S: Stand> Traffic<S> {
         let depth = config.driver.queue_depth;
         let slot_bytes = (HEADROOM + packets.longest as u64).next_multiple_of(2048);
         let skew = match config.setup.buffers {
-            Buffers::WithinPages => 0,
+            Buffers::WithinPages => u64::from(config.driver.buffer_offset_bytes),
             // A packet of any length then lies on both sides of a page's end.
             Buffers::AcrossPages => 4096 - HEADROOM - 8,
         };
@@ -189,7 +189,7 @@ impl<S: Stand> Traffic<S> {
 
     /// Waits for something to come back and takes it; `false` when the run cannot go on.
     fn receive(&mut self, driver: &mut NetDriver) -> bool {
-        let deadline = self.stand.host().now() + S::STALL;
+        let deadline = self.stand.host().now() + self.stand.stall();
         let woken = driver.wait(self.stand.host(), deadline);
         let begun = self.stand.host().now();
         let taken = woken.and_then(|_| driver.poll(self.stand.host(), &mut self.events));
@@ -227,8 +227,9 @@ impl<S: Stand> Traffic<S> {
         true
     }
 
-    fn finish(mut self, driver: NetDriver) -> Result<RunResult, RunError> {
+    fn finish(mut self, config: &RunConfig, driver: NetDriver) -> Result<RunResult, RunError> {
         let removed = driver.remove(self.stand.host());
+        self.stand.exercise_alone(config);
         for finding in self.scoreboard.finish() {
             self.stand.violation("DATA-NET", finding.to_string());
         }

@@ -1,13 +1,15 @@
 //! What a run ends with: counts from the tap, latencies from the traffic, findings from everybody.
 
 use host_driver::device::Removed;
-use host_driver::{Counters, DriverError, ProbeError};
+use host_driver::transport::TransportError;
+use host_driver::{BlkDriver, Counters, DriverError, ProbeError};
 use pcie_sim::address::PhysAddr;
 use pcie_sim::host::Bus;
 use pcie_sim::iommu::IotlbCounts;
 use pcie_sim::machine::{CpuFinding, Machine};
 use pcie_sim::time::{Instant, Span};
 
+use super::exercise;
 use super::record::{self, Record};
 use super::shortage;
 use super::stand::Stand;
@@ -15,7 +17,10 @@ use super::watch::Watch;
 use super::wiring::Bench;
 use crate::measure::{Counts, Latency};
 use crate::report::{DmaApiCounts, Facts, RunError, RunResult, Violation};
+use crate::scenario::config::RunConfig;
 
+/// Virtio 1.4, "Device Reset": `device_status` is 0 once a reset is done.
+pub(super) const NOT_RESET: &str = "RST-DEV-01";
 /// How many findings of one kind are told one by one.
 const TOLD: usize = 20;
 
@@ -26,10 +31,22 @@ pub(super) fn not_driven(bench: Bench, error: &ProbeError) -> Result<RunResult, 
         return Err(RunError::input(format!("host.ram: too small for the driver: {error}")));
     }
     let mut tally = Tally::begin(bench, Counters::default());
-    tally.violation("DRIVER-PROBE", error.to_string());
+    let rule = match error {
+        ProbeError::Transport(error) => named(error, "DRIVER-PROBE"),
+        _ => "DRIVER-PROBE",
+    };
+    tally.violation(rule, error.to_string());
     tally.facts.refused = Some(error.to_string());
     tally.end(Counters::default());
     tally.conclude(None)
+}
+
+/// The rule that an error of the registers breaks, where there is one that says more than `otherwise`.
+pub(super) fn named(error: &TransportError, otherwise: &'static str) -> &'static str {
+    match error {
+        TransportError::ResetTimeout { .. } => NOT_RESET,
+        _ => otherwise,
+    }
 }
 
 /// The result of a run that ended before it began.
@@ -42,7 +59,7 @@ pub(super) fn refused(bench: Bench, why: String) -> Result<RunResult, RunError> 
 
 /// The bench under the traffic, its state at the start, and what the traffic added.
 pub(super) struct Tally {
-    bench: Bench,
+    pub(super) bench: Bench,
     started: Instant,
     iotlb: IotlbCounts,
     before: Counters,
@@ -64,7 +81,23 @@ struct Window {
 impl Stand for Tally {
     type Host = Machine<Watch>;
 
-    const STALL: Span = Span::from_ms(100);
+    fn stall(&self) -> Span {
+        self.bench.patience
+    }
+
+    fn stalled(&mut self, message: String) {
+        self.violation("BENCH-STALLED", message);
+        let now = self.bench.machine.now();
+        self.bench.machine.tap.analyzer.stalled(now);
+    }
+
+    fn exercise(&mut self, config: &RunConfig, driver: &mut BlkDriver) -> Result<(), RunError> {
+        exercise::with_driver(config, self, driver)
+    }
+
+    fn exercise_alone(&mut self, config: &RunConfig) {
+        exercise::without_driver(config, self);
+    }
 
     fn host(&mut self) -> &mut Self::Host {
         &mut self.bench.machine

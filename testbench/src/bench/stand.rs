@@ -1,12 +1,14 @@
 //! What traffic runs on, and the book that is kept of it: the simulated bench, or a machine of somebody else's.
 
 use host_driver::device::Removed;
-use host_driver::{Counters, DriverError};
+use host_driver::{BlkDriver, Counters, DriverError};
 use pcie_sim::address::PhysAddr;
 use pcie_sim::host::{Bus, Host};
 use pcie_sim::time::{Instant, Span};
 
+use super::outcome::named;
 use crate::report::{RunError, RunResult};
+use crate::scenario::config::RunConfig;
 
 /// A machine with a driver's device in it, and what is noted of the run.
 pub(super) trait Stand {
@@ -14,7 +16,7 @@ pub(super) trait Stand {
     type Host: Host;
 
     /// How long it may go without any progress before it is given up, in the driver's time.
-    const STALL: Span;
+    fn stall(&self) -> Span;
 
     /// What the driver runs on.
     fn host(&mut self) -> &mut Self::Host;
@@ -64,14 +66,43 @@ pub(super) trait Stand {
         self.worked(begun, "complete");
         match taken {
             Ok(0) if self.host().now() >= deadline => {
-                self.violation("BENCH-STALLED", format!("{}, and nothing comes", waiting()));
+                self.stalled(format!("{}, and nothing comes", waiting()));
                 false
             }
             Ok(_) => true,
             Err(error) => {
-                self.violation("DRIVER-ERROR", error.to_string());
+                self.driver_error(&error);
                 false
             }
         }
+    }
+
+    /// Nothing moves any more: `message` says for what the driver waits.
+    fn stalled(&mut self, message: String) {
+        self.violation("BENCH-STALLED", message);
+    }
+
+    /// The driver cannot go on.
+    fn driver_error(&mut self, error: &DriverError) {
+        let rule = match error {
+            DriverError::Transport(error) => named(error, "DRIVER-ERROR"),
+            _ => "DRIVER-ERROR",
+        };
+        self.violation(rule, error.to_string());
+    }
+
+    /// Does with the card of a disk, whose traffic is over, what the run asks for besides. A machine of somebody
+    /// else's is not asked.
+    ///
+    /// # Errors
+    /// When the bench itself is at fault.
+    fn exercise(&mut self, config: &RunConfig, driver: &mut BlkDriver) -> Result<(), RunError> {
+        let _ = (config, driver);
+        Ok(())
+    }
+
+    /// The same of a card whose driver has gone.
+    fn exercise_alone(&mut self, config: &RunConfig) {
+        let _ = config;
     }
 }

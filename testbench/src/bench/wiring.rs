@@ -82,6 +82,8 @@ pub struct Bench {
     pub(super) trouble: Option<Trouble>,
     /// What ends the run early.
     pub(super) cancel: Cancel,
+    /// How long it waits for anything to happen.
+    pub(super) patience: Span,
     buffers: Vec<(PhysAddr, u64)>,
 }
 
@@ -136,6 +138,7 @@ impl Bench {
             trouble,
             at_pins,
             cancel: config.cancel.clone(),
+            patience: config.driver.patience,
             buffers: Vec::new(),
             machine,
         })
@@ -199,9 +202,13 @@ impl Bench {
         })
     }
 
-    fn transport(&mut self, config: &RunConfig) -> Result<Box<dyn Transport>, ProbeError> {
+    pub(super) fn transport(
+        &mut self,
+        config: &RunConfig,
+    ) -> Result<Box<dyn Transport>, ProbeError> {
         let Slot::Mmio { .. } = config.setup.slot else {
-            return Ok(Box::new(PciTransport::open(&mut self.machine, self.card)?));
+            let transport = PciTransport::open(&mut self.machine, self.card)?;
+            return Ok(Box::new(transport.with_patience(config.driver.patience)));
         };
         let (transport, waited) = platform_bus::open(&mut self.machine)?;
         let said = waited.map(|until| format!("the slot was empty until {} ns", until.as_ns()));

@@ -3,6 +3,7 @@
 //! A rule is judged only when the facts leave no doubt: what the analyzer cannot be sure about is
 //! neither held nor violated.
 
+pub mod answers;
 pub mod interrupts;
 pub mod life;
 pub mod link;
@@ -52,6 +53,13 @@ rules! {
     PayloadSize = "PCIE-MPS",
     /// PCIe 5.0 §2.2.6.2: a tag is unique among the requests of a function that are not answered.
     TagInUse = "PCIE-TAG",
+    /// PCIe 5.0 §2.2.9, "Completion Rules": Byte Count and Lower Address of an answer follow from what was asked.
+    CompletionForm = "PCIE-COMPLETION",
+    /// PCIe 5.0 §2.4.1, "Transaction Ordering": an answer does not pass what was posted before it.
+    AnswerOrder = "PCIE-ORDERING",
+    /// PCIe 5.0 §2.3.2, "Completion Handling Rules": what was refused is not there to be used. Seen of disks, whose
+    /// status says how a request ended.
+    RefusedRead = "PCIE-REFUSED-READ",
     /// Memory that no ring, buffer or table lies in.
     StrayDma = "DMA-STRAY",
     /// No DMA before DRIVER_OK.
@@ -60,6 +68,10 @@ rules! {
     InterruptBeforeDriverOk = "STAT-DEV-02",
     /// No DMA and no interrupt between the end of a reset and the next initialisation.
     AfterReset = "RST-DEV-02",
+    /// FEATURES_OK holds only for features that were offered.
+    Features = "FEAT-DEV-03",
+    /// Reading the ISR status clears it.
+    IsrCleared = "PCI-ISR-DEV-05",
     /// Writes only to device-writable buffers.
     ReadableBuffer = "VQ-SPLIT-DEV-04",
     /// No write to the descriptor table.
@@ -68,14 +80,24 @@ rules! {
     DriverAreaWrite = "VQ-AVAIL-DEV-01",
     /// The element is written before the index.
     ElementBeforeIdx = "VQ-USED-DEV-01",
+    /// What `len` promises has been written before the index.
+    UsedWritten = "VQ-USED-DEV-02",
     /// The id of a used element is the head of a chain in flight.
     UsedId = "VQ-USED-DEV-04",
-    /// The used index moves by at most the queue size.
+    /// The used index moves by at most the queue size, and not past what is available.
     UsedIdxStep = "VQ-USED-DEV-05",
     /// `len` is at most what the card may write.
     UsedLen = "VQ-USED-DEV-06",
+    /// No interrupt while `flags` of the available ring say so.
+    NoInterrupt = "VQ-USUP-DEV-02",
+    /// No interrupt before the used index has passed `used_event`.
+    UsedEvent = "VQ-USUP-DEV-06",
+    /// A card that sleeps has asked for the doorbell that wakes it.
+    AvailEvent = "VQ-ASUP-DEV-04",
     /// The interrupt comes after the used index.
     InterruptAfterIdx = "PCI-UBN-DEV-02",
+    /// A masked vector sends nothing.
+    Masked = "PCI-MSIX-DEV-10",
 }
 
 impl Rule {

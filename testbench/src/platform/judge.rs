@@ -84,7 +84,8 @@ fn went_well(result: &RunResult, record: &Record) -> Verdict {
 
 /// Rules that say that data is wrong, or that a request never came back.
 fn is_of_data(rule: &str) -> bool {
-    rule.starts_with("DATA") || ["BLK-STATUS", "BENCH-STALLED", "DRIVER-ERROR"].contains(&rule)
+    rule.starts_with("DATA")
+        || ["BLK-STATUS", "BENCH-STALLED", "DRIVER-ERROR", "RST-DEV-01"].contains(&rule)
 }
 
 /// What did not come back as it should although every DMA went where it should: why it may be, by DMA

@@ -134,6 +134,7 @@ fn ranges(file: &File) -> Option<Complaint> {
         ("card.completion_batch", card.completion_batch.into(), 1, 4096),
         ("driver.queue_depth", depth, 1, card.queue_size),
         ("driver.kick_batch", driver.kick_batch.into(), 1, depth),
+        ("driver.buffer_offset", driver.buffer_offset.into(), 0, 4095),
         ("net.cable_gbps", file.net.cable_gbps.unwrap_or(1), 1, 1_000_000),
     ];
     table.into_iter().find_map(|(key, value, least, most)| {
@@ -230,10 +231,15 @@ fn workload(run: &RunConfig) -> Option<Complaint> {
             PacketSource::Recorded | PacketSource::Capture(_) => None,
         },
         Workload::Blk(blk) => disk(&blk.disk).or_else(|| match blk.source {
-            BlockSource::Synthetic { bytes, .. } => {
-                let whole = bytes > 0 && u64::from(bytes).is_multiple_of(SECTOR_BYTES);
-                unless(whole && bytes <= 1 << 20, "blk.synthetic.bytes", || {
+            BlockSource::Synthetic { bytes, smallest, .. } => {
+                let whole = |bytes: u32| bytes > 0 && u64::from(bytes).is_multiple_of(SECTOR_BYTES);
+                unless(whole(bytes) && bytes <= 1 << 20, "blk.synthetic.bytes", || {
                     format!("{bytes} is not a multiple of the sector, 512 bytes, up to 1 MiB")
+                })
+                .or_else(|| {
+                    unless(whole(smallest) && smallest <= bytes, "blk.synthetic.smallest", || {
+                        format!("{smallest} is not a multiple of 512 bytes up to {bytes}")
+                    })
                 })
             }
             BlockSource::Recorded | BlockSource::Log(_) => None,

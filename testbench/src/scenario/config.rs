@@ -133,6 +133,28 @@ pub struct DriverConfig {
     pub kick_batch: u16,
     /// It watches its own use of the DMA API; what it finds is a violation.
     pub dma_debug: bool,
+    /// How far into its page each buffer begins.
+    pub buffer_offset_bytes: u16,
+    /// How long it waits for anything to happen before it gives up.
+    pub patience: Span,
+}
+
+/// What is done with a card that traffic alone does not bring about. What the card answers, the rules judge.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exercise {
+    /// A driver accepts features that were not offered.
+    Features,
+    /// A doorbell rings while Bus Master Enable is off.
+    BusMaster,
+    /// Vectors are masked, at all moments of requests that are under way.
+    MaskedVectors,
+    /// MSI-X is off, and the ISR status is read again and again.
+    Isr,
+    /// A read of the card is refused, one after the other.
+    RefusedReads,
 }
 
 /// Where a net run's packets come from.
@@ -208,8 +230,10 @@ pub enum BlockSource {
     Synthetic {
         /// How many commands.
         requests: u64,
-        /// Bytes of each, a multiple of the sector.
+        /// Bytes of the longest, a multiple of the sector.
         bytes: u32,
+        /// Bytes of the shortest, a multiple of the sector.
+        smallest: u32,
     },
 }
 
@@ -339,6 +363,8 @@ pub struct RunConfig {
     pub workload: Workload,
     /// What goes wrong once the traffic has begun.
     pub faults: Vec<Fault>,
+    /// What is done with the card when the traffic is over.
+    pub exercises: Vec<Exercise>,
     /// Where to write one TLP a line (a temporary name); nowhere when `None`.
     pub trace: Option<PathBuf>,
     /// Where to write waves; nowhere when `None`.

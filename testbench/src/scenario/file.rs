@@ -8,10 +8,12 @@ use std::path::PathBuf;
 
 use pcie_sim::link::credits::{self, ReceiverBuffers};
 use pcie_sim::link::{Choices, CompletionOrder};
+use pcie_sim::time::Span;
+use rtl_model::source::Duration;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::config::{CableEnd, CompletionMode, Device, Layout, Placement, RingFormat};
+use super::config::{CableEnd, CompletionMode, Device, Exercise, Layout, Placement, RingFormat};
 use super::fault::FaultLine;
 use crate::preset::{Quantity, Timing};
 
@@ -26,6 +28,9 @@ pub struct File {
     pub seed: u64,
     /// The machines.
     pub platforms: Vec<String>,
+    /// What is done with the card besides, when the traffic is over.
+    #[serde(default)]
+    pub exercises: Vec<Exercise>,
     /// What is varied.
     #[serde(default)]
     pub matrix: Matrix,
@@ -316,6 +321,10 @@ pub struct Driver {
     pub kick_batch: u16,
     /// Whether the driver's use of the DMA API is watched.
     pub dma_debug: bool,
+    /// How far into its page each buffer begins, in bytes.
+    pub buffer_offset: u16,
+    /// How long it waits for anything to happen, a reset included, before it gives up.
+    pub patience: Duration,
 }
 
 impl Default for Driver {
@@ -325,6 +334,8 @@ impl Default for Driver {
             completion: CompletionMode::Interrupt,
             kick_batch: 1,
             dma_debug: true,
+            buffer_offset: 0,
+            patience: Duration(Span::from_ms(100)),
         }
     }
 }
@@ -392,8 +403,10 @@ pub struct Blk {
 pub struct SyntheticCommands {
     /// How many.
     pub requests: u64,
-    /// Bytes of each.
+    /// Bytes of each; of the longest, when they are not all as long.
     pub bytes: u32,
+    /// Bytes of the shortest, when they are not all as long.
+    pub smallest: Option<u32>,
 }
 
 /// What takes how long.

@@ -302,11 +302,14 @@ impl Cells<'_> {
                 completion: driver.completion,
                 kick_batch: driver.kick_batch,
                 dma_debug: driver.dma_debug,
+                buffer_offset_bytes: driver.buffer_offset,
+                patience: driver.patience.0,
             },
             timing: self.timing.clone(),
             workload,
             // The check of the file has refused what cannot be resolved.
             faults: self.file.fault.iter().filter_map(|line| line.resolve().ok()).collect(),
+            exercises: self.file.exercises.clone(),
             trace: None,
             waves: None,
             cancel: Cancel::default(),
@@ -361,8 +364,9 @@ impl Cells<'_> {
                 readable(&path, || self.source.complain("blk.log", ""))?;
                 BlockSource::Log(path)
             }
-            (None, Some(SyntheticCommands { requests, bytes })) => {
-                BlockSource::Synthetic { requests: *requests, bytes: *bytes }
+            (None, Some(SyntheticCommands { requests, bytes, smallest })) => {
+                let smallest = smallest.unwrap_or(*bytes);
+                BlockSource::Synthetic { requests: *requests, bytes: *bytes, smallest }
             }
             (None, None) => BlockSource::Recorded,
         })

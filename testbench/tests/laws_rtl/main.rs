@@ -26,3 +26,4 @@ mod vtd;
 
 mod fitted;
 mod foreign;
+mod planted;

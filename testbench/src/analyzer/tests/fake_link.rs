@@ -205,6 +205,45 @@ impl FakeLink {
         self.sends(Direction::Upstream, &Self::answer(ROOT, CARD, tag, data, address));
     }
 
+    /// A read of the CPU whose answer is not as it should be.
+    pub(super) fn mmio_read_answered(
+        &mut self,
+        address: u64,
+        data: &[u8],
+        change: impl FnOnce(&mut Completion),
+    ) {
+        let tag = self.next_tag();
+        let len_bytes = data.len() as u16;
+        let attributes = Attributes::default();
+        let read = MemRead { requester: ROOT, tag, address, len_bytes, attributes };
+        self.sends(Direction::Downstream, &Tlp::MemRead(read));
+        let mut answer = Self::answer(ROOT, CARD, tag, data, address);
+        if let Tlp::Completion(completion) = &mut answer {
+            change(completion);
+        }
+        self.sends(Direction::Upstream, &answer);
+    }
+
+    /// A read of the CPU that is answered in two parts, the first of `first` bytes.
+    pub(super) fn mmio_read_in_parts(&mut self, address: u64, len: u16, first: u16) {
+        let data = vec![0; usize::from(len)];
+        self.mmio_read_answered(address, &data, |answer| {
+            answer.data = Payload::from_slice(&data[..usize::from(first)]);
+        });
+        let rest = &data[usize::from(first)..];
+        let tag = Tag(self.tag);
+        let tlp = Self::answer(ROOT, CARD, tag, rest, address + u64::from(first));
+        self.sends(Direction::Upstream, &tlp);
+    }
+
+    /// An answer to nothing.
+    pub(super) fn stray_answer() -> Completion {
+        match Self::answer(ROOT, CARD, Tag(77), &[0; 4], 0x44) {
+            Tlp::Completion(answer) => answer,
+            other => panic!("{other} is no completion"),
+        }
+    }
+
     /// Writes a register of the common configuration.
     pub(super) fn common(&mut self, register: CommonReg, value: u32) {
         let bytes = usize::from(register.shape().0);

@@ -164,6 +164,7 @@ fn an_indirect_table_on_the_card_is_followed_without_a_read() {
     link.mmio_write(BAR2 + 0x1002, &[1, 0, 0, 0]);
     link.doorbell(0);
     assert_eq!(link.reads(0x5000, &[0; 64]), Purpose::Payload);
+    assert_eq!(link.writes(0x6000, &[0; 64]), Purpose::Payload);
     link.writes_element(0, 0, 64);
     link.writes_used_idx(1);
     assert_eq!(only(&link).descriptors, 2);

@@ -48,7 +48,9 @@ impl Stand for Tally {
     type Host = QtestHost;
 
     /// Some seconds.
-    const STALL: Span = Span::from_ms(5_000);
+    fn stall(&self) -> Span {
+        Span::from_ms(5_000)
+    }
 
     fn host(&mut self) -> &mut Self::Host {
         &mut self.station.host
