@@ -10,12 +10,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pcie_sim::endpoint::Endpoint;
+use pcie_sim::tlp::codec::TlpError;
 use rtl_model::pins::PinCard;
+use rtl_model::pins::PinFinding;
 use rtl_model::verilated::VerilatedModel;
 
 pub use rtl::RtlCard;
 
 use crate::bench::wiring;
+use crate::check::Rule;
 use crate::report::{RunError, Violation};
 use crate::scenario::config::RunConfig;
 use crate::scenario::source::InputError;
@@ -126,6 +129,15 @@ impl Plugged {
     }
 }
 
+/// The law that a finding at the pins breaks, where it is one of PCI Express that the link is not to see broken:
+/// what is malformed goes no further than the pins.
+fn rule_of(finding: &PinFinding) -> &'static str {
+    match finding {
+        PinFinding::NoTlp { error: TlpError::CrossesPage { .. }, .. } => Rule::PageBoundary.id(),
+        other => other.rule(),
+    }
+}
+
 /// What was seen at the pins of RTL.
 #[derive(Default)]
 pub(crate) struct AtPins(Option<PinsInSlot>);
@@ -141,7 +153,7 @@ impl AtPins {
             .kept()
             .iter()
             .map(|(time, finding)| Violation {
-                rule: finding.rule().to_owned(),
+                rule: rule_of(finding).to_owned(),
                 time: *time,
                 message: finding.to_string(),
             })

@@ -202,6 +202,9 @@ pub struct StudyArgs {
     /// The study, a TOML file
     #[arg(required_unless_present = "merge", conflicts_with = "merge")]
     pub study: Option<PathBuf>,
+    /// Card under test: `model`, or `rtl:MANIFEST`. A study of kind `pcie-bench` has a card of its own
+    #[arg(long, value_name = "CARD", default_value = "model")]
+    pub card: String,
     /// Only every Nth of its points, from the Ith on: a part that another machine need not run
     #[arg(long, value_name = "I/N", conflicts_with = "merge")]
     pub shard: Option<Shard>,
@@ -299,6 +302,9 @@ pub struct BenchArgs {
     /// Measurements of each, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub runs: usize,
+    /// Measure, too, how fast this RTL is built and simulated
+    #[arg(long, value_name = "MANIFEST")]
+    pub rtl: Option<PathBuf>,
     /// Measure so many packets once, in this process, and print one line of JSON
     #[arg(long, value_name = "PACKETS", hide = true)]
     pub child: Option<u64>,

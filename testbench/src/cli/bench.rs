@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use rtl_model::verilated::toolchain::{Places, Toolchain};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,13 +19,14 @@ use serde::{Deserialize, Serialize};
 use super::args::BenchArgs;
 use super::bench_dma::{self, BACK_ENDS, DmaSample};
 use super::bench_layers::{self, Layers, LayersSample};
+use super::bench_rtl;
 use super::outputs::Output;
 use super::stopwatch::Stopwatch;
 use super::{Bench, Failure, HELD, Status};
 use crate::scenario::source::Source;
 use crate::scenario::{Overrides, Scenario};
 
-const SPEED: &str = include_str!("../../scenarios/speed.toml");
+pub(super) const SPEED: &str = include_str!("../../scenarios/speed.toml");
 /// The card that reads ahead: its descriptors of one read, and its requests of one used index.
 const AHEAD: u16 = 8;
 /// Enough to warm up, and to learn how many descriptors a packet takes.
@@ -96,7 +98,10 @@ pub(super) fn bench(
         return Ok(HELD);
     }
     let json = args.json.as_deref().map(|path| Output::prepare("--json", path)).transpose()?;
-    let report = report(args, err)?;
+    let mut report = report(args, err)?;
+    if let Some(manifest) = &args.rtl {
+        report.figures.extend(rtl(manifest, args.runs.max(1), bench, err)?);
+    }
     if let Some(json) = json {
         let text = serde_json::to_string_pretty(&report).map_err(anyhow::Error::from)?;
         std::fs::write(json.path(), text + "\n").map_err(anyhow::Error::from)?;
@@ -225,6 +230,29 @@ fn back_ends(program: &Path, runs: usize, err: &mut dyn Write) -> anyhow::Result
         figures.push(figure(format!("dma_{name}_requests_per_s"), "1/s", speed));
     }
     Ok(figures)
+}
+
+/// How fast RTL is built and simulated. Without the tools for it a line says so, and there are no such figures.
+fn rtl(
+    manifest: &Path,
+    runs: usize,
+    bench: &Bench<'_>,
+    err: &mut dyn Write,
+) -> Result<Vec<Figure>, Failure> {
+    if let Err(error) = Toolchain::find(&Places::of_process()) {
+        let _ = writeln!(err, "no figures of RTL: {error}");
+        return Ok(Vec::new());
+    }
+    let mut samples = Vec::new();
+    for run in 1..=runs {
+        let _ = writeln!(err, "RTL, run {run} of {runs}");
+        samples.push(bench_rtl::measure(manifest, bench)?);
+    }
+    let first = samples[0].clone();
+    let of = |at: usize| samples.iter().map(|sample| sample[at].2).collect();
+    let named =
+        |(at, (name, unit, _)): (usize, (&str, &str, f64))| figure(name.to_owned(), unit, of(at));
+    Ok(first.into_iter().enumerate().map(named).collect())
 }
 
 /// How long `vtb run --platform all` takes, on all cores.

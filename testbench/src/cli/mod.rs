@@ -8,6 +8,7 @@ pub mod args;
 mod bench;
 mod bench_dma;
 mod bench_layers;
+mod bench_rtl;
 pub mod compare;
 mod compare_waves;
 mod drivers;

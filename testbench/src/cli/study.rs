@@ -8,6 +8,7 @@ use super::args::StudyArgs;
 use super::outputs::Output;
 use super::run::{Bar, cores, ended_by};
 use super::{Bench, HELD, Status, VIOLATED};
+use crate::card::CardChoice;
 use crate::parallel::Workers;
 use crate::scenario::source::InputError;
 use crate::study::{self, Shard, Study, StudyReport};
@@ -35,7 +36,9 @@ pub fn report(
     bench: &Bench<'_>,
     control: Control<'_>,
 ) -> Result<StudyReport, Failure> {
-    let study = args.study.as_deref().map(Study::load).transpose()?;
+    let card = CardChoice::parse(&args.card)?;
+    let mut study = args.study.as_deref().map(Study::load).transpose()?;
+    study.iter_mut().try_for_each(|study| study.plug(&card))?;
     let prepare = |option, path: &Option<PathBuf>| {
         path.as_deref().map(|path| Output::prepare(option, path)).transpose()
     };

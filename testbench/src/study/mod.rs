@@ -24,6 +24,7 @@ use self::pcie_bench::PcieBench;
 pub use self::report::{Axis, Row, Shard, StudyReport, Summary};
 use self::sweep::Sweep;
 pub use self::table::table;
+use crate::card::CardChoice;
 use crate::parallel::{Workers, map_all};
 use crate::report::{RunError, RunResult};
 use crate::scenario::config::RunConfig;
@@ -61,6 +62,24 @@ impl Study {
                 let why = format!("unknown kind `{other}`; there are: pcie-bench, sweep, faults");
                 Err(source.complain("kind", why))
             }
+        }
+    }
+
+    /// Has the study made with this card, as far as it is one of its runs.
+    ///
+    /// # Errors
+    /// A benchmark that needs the card of its own; a point of which the card can do no run.
+    pub fn plug(&mut self, card: &CardChoice) -> Result<(), InputError> {
+        match (self, card) {
+            (_, CardChoice::Model) => Ok(()),
+            (Self::PcieBench(_), CardChoice::Rtl(_)) => {
+                let why = format!(
+                    "`{card}` cannot be had in a study of kind `pcie-bench`: it replays single reads and writes, \
+                     which the exerciser does and no virtio card; kinds `sweep` and `faults` take it"
+                );
+                Err(InputError::whole("--card", why))
+            }
+            (Self::Sweep(sweep), CardChoice::Rtl(_)) => sweep.plug(card),
         }
     }
 

@@ -23,6 +23,7 @@ use serde_json::Value;
 use super::Run;
 use super::report::{Axis, Row, SCHEMA, StudyReport};
 use crate::bench::faults::Verdict;
+use crate::card::CardChoice;
 use crate::report::{RuleViolation, RunError, RunFigures, RunReport};
 use crate::scenario::source::{InputError, Source};
 use crate::scenario::{Overrides, Scenario};
@@ -112,6 +113,18 @@ impl Sweep {
             axes.push(Axis { name: "direction".to_owned(), values: ways.to_vec() });
         }
         Ok(Self { name: file.name, kind: file.kind, axes, points })
+    }
+
+    /// Has every point run with this card; runs that it is not made for are left out.
+    ///
+    /// # Errors
+    /// A point of which it can do none.
+    pub(super) fn plug(&mut self, card: &CardChoice) -> Result<(), InputError> {
+        for (_, scenario) in &mut self.points {
+            card.adapt(&mut scenario.runs)?;
+            scenario.runs.iter_mut().for_each(|run| run.under_test = card.clone());
+        }
+        Ok(())
     }
 
     /// Runs a point: one row for each of its runs.

@@ -30,6 +30,22 @@ fn the_simulated_haswell_agrees_with_the_measured_one() {
     }
 }
 
+/// A benchmark's reads and writes are not a virtio card's.
+#[test]
+fn a_benchmark_replayed_is_refused_with_rtl_and_says_which_studies_are_not() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rtl-model/reference.toml");
+    let rtl = CardChoice::parse(&format!("rtl:{}", manifest.display())).unwrap();
+    let mut study = Study::load(&studies("pcie-bench.toml")).unwrap();
+    study.plug(&CardChoice::Model).unwrap();
+    let error = study.plug(&rtl).unwrap_err().to_string();
+    assert!(error.contains("exerciser") && error.contains("sweep"), "{error}");
+    let mut sweep = Study::load(&studies("link.toml")).unwrap();
+    sweep.plug(&rtl).unwrap();
+    let Study::Sweep(sweep) = sweep else { panic!("it is a sweep") };
+    let runs = sweep.points.iter().flat_map(|(_, scenario)| &scenario.runs);
+    assert!(runs.map(|run| run.under_test.to_string()).all(|card| card.starts_with("rtl:")));
+}
+
 /// The names of the elements that are open at each place, as HTML nests them; what is wrong with that.
 fn nesting(page: &str) -> Result<usize, String> {
     let (mut open, mut elements) = (Vec::new(), 0);

@@ -3,8 +3,8 @@
 //!
 //! Left out are the laws about what is not the card's (files that are read and written, how a run that lasts
 //! long uses memory), those whose body asks of the card what the RTL has no parameter for (`always`, the rate in
-//! `cable`), and those in which software waits 100 ms (`resets`, `data`): every one of those 25 million cycles is
-//! run, which takes minutes.
+//! `cable`), and `resets`, in which software waits 100 ms: every one of those 25 million cycles is run, which takes
+//! minutes. Then what is about RTL alone: foreign RTL, planted bugs, studies, waves.
 #![allow(dead_code, reason = "the rig is shared with the laws on the model, which use all of it")]
 
 #[path = "../laws/rig.rs"]
@@ -15,6 +15,8 @@ mod under_test;
 
 #[path = "../laws/bus_master.rs"]
 mod bus_master;
+#[path = "../laws/data.rs"]
+mod data;
 #[path = "../laws/direct.rs"]
 mod direct;
 #[path = "../laws/indirect.rs"]
@@ -27,3 +29,5 @@ mod vtd;
 mod fitted;
 mod foreign;
 mod planted;
+mod study;
+mod waves;

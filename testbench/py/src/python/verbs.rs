@@ -81,7 +81,8 @@ pub(crate) fn study(
 ) -> PyResult<String> {
     let shard = shard.map(str::parse::<Shard>).transpose();
     let shard = shard.map_err(|why| raise(&Failure::Input(format!("--shard: {why}"))))?;
-    let args = StudyArgs { study, shard, merge, json, html, jobs };
+    let card = "model".to_owned();
+    let args = StudyArgs { study, card, shard, merge, json, html, jobs };
     watched(py, progress, |control| {
         let report = verb::study(&args, &Bench::SIMULATED, control)?;
         report.to_text().map_err(internal)
