@@ -67,8 +67,10 @@ fn a_message_names_the_tlp_what_was_expected_and_what_was_seen() {
 #[test]
 fn dma_and_interrupts_with_bus_master_off_are_found() {
     let mut link = in_flight();
+    link.writes_element(0, 0, 0);
+    link.writes_used_idx(1);
     link.command(command::MEMORY_SPACE);
-    link.reads(0x5000, &[0; 64]);
+    link.reads_idx(1);
     link.interrupts();
     assert_broken(&link, &[Rule::BusMaster, Rule::BusMaster]);
 }
@@ -155,6 +157,9 @@ fn an_id_that_is_not_in_flight_is_found() {
 fn a_request_returned_twice_is_found() {
     let mut link = in_flight();
     link.returns(0, 0, 0);
+    // Another is available, so that only the id is wrong.
+    link.reads_idx(2);
+    link.reads_entry(1, 2);
     link.writes_element(1, 0, 0);
     link.writes_used_idx(2);
     assert_broken(&link, &[Rule::UsedId]);
