@@ -288,17 +288,11 @@ impl Endpoint for Card {
             if self.dma.tags.deadline() <= now {
                 self.time_out(now);
             }
-            if let Some(timing) = self.dma.timing.pipeline {
-                while let Some(tlp) = port.take() {
-                    self.dma.comes_in(now, tlp, timing);
-                }
+            if self.dma.timing.pipeline.is_some() {
+                self.come_in(now, port);
             }
             while let Some(tlp) = port.receive() {
                 self.receive(now, tlp);
-            }
-            while let Some(tlp) = self.dma.engines.way_in.take(now) {
-                self.receive(now, tlp);
-                while self.happen(now) {}
             }
             self.dma.pump(now, port);
             if !self.dma.released.is_empty() {

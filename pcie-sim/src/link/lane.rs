@@ -422,7 +422,7 @@ impl<'a> Room<'a> {
     }
 
     /// Whether a TLP may go now. One larger than the replay buffer goes alone.
-    #[inline]
+    #[inline(always)]
     fn fit(&self, flight: &Flight) -> Fit {
         let kept = self.tlps && (u64::from(flight.wire_bytes) <= self.bytes || self.empty);
         match (self.credits.of(flight.class).allow(flight.data_credits), kept) {

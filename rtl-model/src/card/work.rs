@@ -1,5 +1,6 @@
 //! What the card's engines do when something is at hand, and where their results go.
 
+use pcie_sim::endpoint::Port;
 use pcie_sim::spec::net::{CONTROL_QUEUE, RECEIVE_QUEUE, TRANSMIT_QUEUE, ctrl};
 use pcie_sim::spec::virtio_pci::isr;
 use pcie_sim::spec::virtq::AVAIL_IDX;
@@ -39,6 +40,19 @@ impl Card {
             | Event::LocalPayload { .. }
             | Event::Given(_)
             | Event::Gone(_) => self.handle_turn(now, event),
+        }
+    }
+
+    /// All that has landed goes the way in of a pipelined card, and what is through it is received.
+    #[cold]
+    pub(super) fn come_in(&mut self, now: Instant, port: &mut dyn Port) {
+        let Some(timing) = self.dma.timing.pipeline else { return };
+        while let Some(tlp) = port.take() {
+            self.dma.comes_in(now, tlp, timing);
+        }
+        while let Some(tlp) = self.dma.engines.way_in.take(now) {
+            self.receive(now, tlp);
+            while self.happen(now) {}
         }
     }
 
