@@ -362,6 +362,18 @@ impl<T: Tap> Machine<T> {
         self.answer.take().filter(|answer| answer.status == CompletionStatus::Success)
     }
 
+    /// Sends down the request that `make` makes for a tag, and waits for its completion; `None` when that was not
+    /// successful or did not come.
+    pub fn ask_raw(&mut self, make: impl FnOnce(Tag) -> Tlp) -> Option<Completion> {
+        self.ask(make)
+    }
+
+    /// Sends down what wants no answer, as it is.
+    pub fn send_raw(&mut self, tlp: Tlp) {
+        self.flush_combining();
+        self.send_down(tlp);
+    }
+
     fn post(&mut self, address: PhysAddr, data: Payload) {
         let deadline = self.now + self.config.root.completion_timeout;
         let has_room = |machine: &Self| {

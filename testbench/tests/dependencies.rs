@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rtl-model", &["pcie-sim", "waves"]),
     ("host-driver", &["pcie-sim", "waves"]),
     ("testbench", &["waves", "pcie-sim", "rtl-model", "host-driver"]),
-    ("testbench-py", &["pcie-sim", "rtl-model", "testbench"]),
+    ("testbench-py", &["host-driver", "pcie-sim", "rtl-model", "testbench"]),
 ];
 
 /// Each member of a workspace with the members that it names.

@@ -74,6 +74,7 @@ struct Line {
 /// Everything that is to go wrong in one run. Nothing does before it is armed.
 #[derive(Debug)]
 pub struct Plan {
+    seed: u64,
     lines: Vec<Line>,
     armed: Option<Instant>,
     strikes: Vec<Strike>,
@@ -83,18 +84,17 @@ impl Plan {
     /// A plan; `seed` draws the lots.
     #[must_use]
     pub fn new(faults: &[Fault], seed: u64) -> Self {
-        let line = |(i, &fault): (usize, &Fault)| Line {
-            fault,
-            eligible: 0,
-            struck: 0,
-            // Each line has lots of its own, so that one more line changes none of the others.
-            lots: Sequence::new(seed.wrapping_mul(0x1_0001).wrapping_add(i as u64 + 1)),
-        };
-        Self {
-            lines: faults.iter().enumerate().map(line).collect(),
-            armed: None,
-            strikes: Vec::new(),
-        }
+        let mut plan = Self { seed, lines: Vec::new(), armed: None, strikes: Vec::new() };
+        faults.iter().for_each(|fault| plan.add(*fault));
+        plan
+    }
+
+    /// One more line. It counts packets from now on.
+    pub fn add(&mut self, fault: Fault) {
+        let nth = self.lines.len() as u64 + 1;
+        // Each line has lots of its own, so that one more line changes none of the others.
+        let lots = Sequence::new(self.seed.wrapping_mul(0x1_0001).wrapping_add(nth));
+        self.lines.push(Line { fault, eligible: 0, struck: 0, lots });
     }
 
     /// From now on things go wrong.

@@ -96,6 +96,12 @@ pub(super) fn disk(seed: u64, disk: &Disk) -> Result<(Backing, BlkScoreboard), R
     }
 }
 
+/// The disk, for those who compare what is on it by themselves.
+pub(super) fn device(seed: u64, workload: &BlkWorkload) -> Result<DeviceConfig, RunError> {
+    let (backing, _) = disk(seed, &workload.disk)?;
+    Ok(DeviceConfig::Blk(BlkConfig { backing, ..BlkConfig::default() }))
+}
+
 /// A command with its place in memory, its data in it, not yet in the queue.
 #[derive(Clone, Copy)]
 struct Prepared {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use host_driver::pci::aer::{ErrorRecord, ErrorService, Severity};
 use pcie_sim::address::Bdf;
-use pcie_sim::fault::{Mishaps, Plan, Strike};
+use pcie_sim::fault::{Fault, Mishaps, Plan, Strike};
 use pcie_sim::link::aside::{LinkError, LinkEvent, Side};
 use pcie_sim::machine::{Machine, ROOT_PORT};
 use pcie_sim::spec::aer::Error;
@@ -131,6 +131,11 @@ impl Trouble {
         machine.tap.counts_replays = true;
         let service = ErrorService::start(machine, ROOT_PORT, card);
         Some(Self { mishaps, service })
+    }
+
+    /// One more thing that goes wrong.
+    pub(super) fn add(&self, fault: Fault) {
+        self.mishaps.plan().borrow_mut().add(fault);
     }
 
     /// The traffic begins.

@@ -18,6 +18,7 @@ mod packets;
 mod platform_bus;
 pub mod qemu;
 pub mod record;
+pub mod session;
 mod shortage;
 mod stand;
 pub mod system;
@@ -40,6 +41,20 @@ pub fn inspect(workload: &Workload) -> Result<(), RunError> {
         Workload::Blk(workload) => blk::inspect(workload),
         Workload::Net(workload) => net::inspect(workload),
     }
+}
+
+/// What a run asks of its card.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn card_of(config: &RunConfig) -> Result<rtl_model::CardConfig, RunError> {
+    let device = match &config.workload {
+        Workload::Blk(workload) => blk::device(config.seed, workload)?,
+        Workload::Net(workload) => {
+            net::device(workload, net::mtu_for(&net::Packets::open(config.seed, workload)?)?)
+        }
+    };
+    Ok(wiring::card_config(config, device))
 }
 
 /// Runs one configuration with the card that it names.

@@ -35,6 +35,16 @@ pub(super) fn inspect(workload: &NetWorkload) -> Result<(), RunError> {
     Packets::open(0, workload)?.mtu().map(|_| ())
 }
 
+/// The interface that carries it.
+pub(super) fn device(workload: &NetWorkload, mtu: u16) -> DeviceConfig {
+    DeviceConfig::Net(NetConfig {
+        mtu,
+        cable_delay: workload.cable_delay,
+        cable_gbps: workload.cable_gbps,
+        ..NetConfig::default()
+    })
+}
+
 /// Runs a net configuration.
 pub(super) fn run(
     config: &RunConfig,
@@ -42,13 +52,7 @@ pub(super) fn run(
     make: MakeCard<'_>,
 ) -> Result<RunResult, RunError> {
     let packets = Packets::open(config.seed, workload)?;
-    let mtu = packets.mtu()?;
-    let device = DeviceConfig::Net(NetConfig {
-        mtu,
-        cable_delay: workload.cable_delay,
-        cable_gbps: workload.cable_gbps,
-        ..NetConfig::default()
-    });
+    let device = device(workload, packets.mtu()?);
     let watch = Watch::writing(config).map_err(RunError::internal)?;
     let mut bench = Bench::new(config, device, watch, make)?;
     if let Err(why) = bench.admit(config) {

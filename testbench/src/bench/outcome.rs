@@ -7,6 +7,7 @@ use pcie_sim::address::PhysAddr;
 use pcie_sim::host::Bus;
 use pcie_sim::iommu::IotlbCounts;
 use pcie_sim::machine::{CpuFinding, Machine};
+use pcie_sim::root::Refused;
 use pcie_sim::time::{Instant, Span};
 
 use super::exercise;
@@ -211,24 +212,10 @@ impl Tally {
 
     fn collect(&mut self, removed: Option<Removed>) {
         let bench = &self.bench;
-        let analyzed = bench.machine.tap.analyzer.violations().iter().filter(|_| bench.analyzed);
-        for found in analyzed {
-            self.violations.push(Violation {
-                rule: found.rule.to_owned(),
-                time: found.time,
-                message: found.to_string(),
-            });
-        }
+        let found = bench.machine.tap.analyzer.violations().iter().filter(|_| bench.analyzed);
+        self.violations.extend(found.map(analyzed));
         for refused in bench.machine.root.refused().iter().take(TOLD) {
-            let why = record::why(bench, refused);
-            self.violations.push(Violation {
-                rule: "DMA-REFUSED".to_owned(),
-                time: refused.at,
-                message: format!(
-                    "{:?} of {} bytes at bus address {:#x} by {}: {why}",
-                    refused.kind, refused.len_bytes, refused.address, refused.requester
-                ),
-            });
+            self.violations.push(refused_dma(bench, refused));
         }
         for finding in bench.machine.findings().iter().take(TOLD) {
             self.violations.push(cpu_violation(finding));
@@ -244,7 +231,26 @@ impl Tally {
     }
 }
 
-fn cpu_violation(finding: &CpuFinding) -> Violation {
+/// What the analyzer has found.
+pub(super) fn analyzed(found: &crate::check::Violation) -> Violation {
+    Violation { rule: found.rule.to_owned(), time: found.time, message: found.to_string() }
+}
+
+/// What the root complex has refused.
+pub(super) fn refused_dma(bench: &Bench, refused: &Refused) -> Violation {
+    let why = record::why(bench, refused);
+    Violation {
+        rule: "DMA-REFUSED".to_owned(),
+        time: refused.at,
+        message: format!(
+            "{:?} of {} bytes at bus address {:#x} by {}: {why}",
+            refused.kind, refused.len_bytes, refused.address, refused.requester
+        ),
+    }
+}
+
+/// What the CPU has met.
+pub(super) fn cpu_violation(finding: &CpuFinding) -> Violation {
     let (rule, time, message) = match finding {
         CpuFinding::CompletionTimeout { at, request } => {
             ("PCIE-COMPLETION-TIMEOUT", *at, format!("no completion came for {request}"))

@@ -16,7 +16,7 @@ use pcie_sim::host::Memory;
 use pcie_sim::host::ram::{HOLE_START, Ram};
 use pcie_sim::iommu::{Iommu, IotlbCounts};
 use pcie_sim::machine::{Machine, MachineConfig};
-use pcie_sim::root::enumerate::{Windows, enumerate};
+use pcie_sim::root::enumerate::{Bar, Windows, enumerate};
 use pcie_sim::spec::{features, virtio_pci};
 use pcie_sim::time::Span;
 use rtl_model::{Card, CardConfig, CardTiming, DeviceConfig, Malice};
@@ -60,6 +60,8 @@ pub struct Bench {
     pub machine: Machine<Watch>,
     /// Where the card is.
     pub card: Bdf,
+    /// Where its BARs are; none on a platform's own bus.
+    pub bars: Vec<Bar>,
     /// The analyzer knows the bus that the card is on: PCI. Of another it has nothing to say.
     pub analyzed: bool,
     /// RAM that the driver may use.
@@ -114,7 +116,7 @@ impl Bench {
             watch.analyzer.behind_window(near..near + len);
         }
         let mut machine = Machine::new(machine_config(config), ram, iommu, card, watch);
-        let card = find_card(config, &mut machine)?;
+        let (card, bars) = find_card(config, &mut machine)?;
         if config.setup.incident == Incident::EarlyDma {
             machine.run_until(early::SYSTEM_STARTS);
         }
@@ -127,6 +129,7 @@ impl Bench {
         }
         Ok(Self {
             card,
+            bars,
             analyzed: config.setup.slot.is_analyzed(),
             bridge,
             pages,
@@ -252,17 +255,20 @@ fn machine_config(config: &RunConfig) -> MachineConfig {
 }
 
 /// Firmware finds the card; on a platform's own bus the system knows where it is.
-fn find_card(config: &RunConfig, machine: &mut Machine<Watch>) -> Result<Bdf, RunError> {
+fn find_card(
+    config: &RunConfig,
+    machine: &mut Machine<Watch>,
+) -> Result<(Bdf, Vec<Bar>), RunError> {
     if let Slot::Mmio { .. } = config.setup.slot {
         platform_bus::wire(machine)?;
-        return Ok(platform_bus::REQUESTER);
+        return Ok((platform_bus::REQUESTER, Vec::new()));
     }
     let slot = &config.slot;
     let found = enumerate(machine, Windows::default(), slot.mps_bytes, slot.mrrs_bytes)
         .map_err(RunError::internal)?;
-    let card = found.iter().find(|function| function.vendor == virtio_pci::VENDOR_ID);
+    let card = found.into_iter().find(|function| function.vendor == virtio_pci::VENDOR_ID);
     let card = card.ok_or_else(|| RunError::internal("firmware found no virtio card"))?;
-    Ok(card.bdf)
+    Ok((card.bdf, card.bars))
 }
 
 /// Where the card is found: firmware always gives the first slot this number.

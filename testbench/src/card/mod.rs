@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pcie_sim::endpoint::Endpoint;
+use pcie_sim::time::Instant;
 use pcie_sim::tlp::codec::TlpError;
-use rtl_model::pins::PinCard;
-use rtl_model::pins::PinFinding;
+use rtl_model::pins::{Clocked, Findings, PinCard, PinFinding};
 use rtl_model::verilated::VerilatedModel;
 
-pub use rtl::RtlCard;
+pub use rtl::{RtlCard, in_slot};
 
 use crate::bench::wiring;
 use crate::check::Rule;
@@ -96,8 +96,44 @@ pub fn under_test(run: &RunConfig, config: rtl_model::CardConfig) -> Result<Plug
     run.under_test.plug(run, config)
 }
 
+/// A design that a card is made of.
+pub trait Design: Clocked {
+    /// Nobody turns its clock any more: files of its own are complete from now on. When and why it ended by
+    /// itself, if it did.
+    fn ended(&mut self) -> Option<(Instant, String)>;
+}
+
+impl Design for VerilatedModel {
+    fn ended(&mut self) -> Option<(Instant, String)> {
+        self.close_waves();
+        let why = self.stopped()?.to_owned();
+        Some((self.now(), why))
+    }
+}
+
+/// A card at whose pins the bench looks.
+trait OnPins {
+    fn findings(&self) -> &Findings;
+    fn edges(&self) -> u64;
+    fn ended(&mut self) -> Option<(Instant, String)>;
+}
+
+impl<S: Design> OnPins for PinCard<S> {
+    fn findings(&self) -> &Findings {
+        self.findings()
+    }
+
+    fn edges(&self) -> u64 {
+        self.edges()
+    }
+
+    fn ended(&mut self) -> Option<(Instant, String)> {
+        self.design_mut().ended()
+    }
+}
+
 /// RTL in the slot, in the machine's hand and in the bench's.
-type PinsInSlot = Rc<RefCell<PinCard<VerilatedModel>>>;
+type PinsInSlot = Rc<RefCell<dyn OnPins>>;
 
 /// What is put into the slot.
 pub struct Plugged {
@@ -119,7 +155,9 @@ impl Plugged {
         Self { endpoint: Box::new(front(self.endpoint)), pins: self.pins }
     }
 
-    fn rtl(card: PinsInSlot) -> Self {
+    /// A design on its pins.
+    pub fn on_pins<S: Design + 'static>(card: PinCard<S>) -> Self {
+        let card = Rc::new(RefCell::new(card));
         Self { endpoint: Box::new(Rc::clone(&card)), pins: Some(card) }
     }
 
@@ -147,26 +185,28 @@ impl AtPins {
     /// from then on.
     pub(crate) fn violations(&self) -> Vec<Violation> {
         let Some(card) = &self.0 else { return Vec::new() };
-        let mut card = card.borrow_mut();
-        let mut told: Vec<Violation> = card
-            .findings()
-            .kept()
-            .iter()
-            .map(|(time, finding)| Violation {
-                rule: rule_of(finding).to_owned(),
-                time: *time,
-                message: finding.to_string(),
-            })
-            .collect();
-        card.design_mut().close_waves();
-        if let Some(why) = card.design().stopped() {
+        let mut told = self.since(0);
+        if let Some((time, why)) = card.borrow_mut().ended() {
             told.push(Violation {
                 rule: "RTL-STOPPED".to_owned(),
-                time: card.design().now(),
+                time,
                 message: format!("the design ended by itself: {why}"),
             });
         }
         told
+    }
+
+    /// Rules of the interface that were broken, without the first `known` that are told one by one.
+    pub(crate) fn since(&self, known: usize) -> Vec<Violation> {
+        let Some(card) = &self.0 else { return Vec::new() };
+        let card = card.borrow();
+        let kept = card.findings().kept().iter().skip(known);
+        kept.map(|(time, finding)| Violation {
+            rule: rule_of(finding).to_owned(),
+            time: *time,
+            message: finding.to_string(),
+        })
+        .collect()
     }
 
     /// Clock cycles of the design so far.

@@ -1,16 +1,14 @@
 //! RTL by its manifest: built for what a run asks of it, and put into the slot.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Mutex;
 
 use pcie_sim::time::Instant;
-use rtl_model::pins::PinCard;
 use rtl_model::pins::card::{PinCardConfig, Reset};
 use rtl_model::pins::tlp_stream::{Signal, Stalls};
+use rtl_model::pins::{Clocked, PinCard};
 use rtl_model::verilated::manifest::{Manifest, Polarity, Wanted};
 use rtl_model::verilated::{Options, Rtl, VerilatedModel, value::Value};
 use rtl_model::{Backing, CardConfig, DeviceConfig};
@@ -49,19 +47,35 @@ impl RtlCard {
         &self.manifest
     }
 
+    /// The parameters that a run sets, by the manifest's `[scenario]`.
+    ///
+    /// # Errors
+    /// What the manifest asks for and a run cannot say.
+    pub fn asked(
+        &self,
+        run: &RunConfig,
+        config: &CardConfig,
+    ) -> Result<BTreeMap<String, u64>, RunError> {
+        let of = |(parameter, wanted): (&String, &Wanted)| {
+            let value = value(*wanted, run, config).map_err(|why| {
+                let origin = &self.manifest.origin;
+                RunError::input(format!("{origin}: scenario.{parameter}: {why}"))
+            })?;
+            Ok((parameter.clone(), value))
+        };
+        self.manifest.scenario.iter().map(of).collect()
+    }
+
     /// The design with the parameters that `run` asks for.
     ///
     /// # Errors
     /// What Verilator or the compiler says, and what the manifest asks for and a run cannot say.
     pub fn build(&self, run: &RunConfig, config: &CardConfig) -> Result<Rtl, RunError> {
         let mut manifest = self.manifest.clone();
-        for (parameter, wanted) in &self.manifest.scenario {
-            let value = value(*wanted, run, config).map_err(|why| {
-                RunError::input(format!("{}: scenario.{parameter}: {why}", manifest.origin))
-            })?;
+        for (parameter, value) in self.asked(run, config)? {
             // Sized, as a plain number has 32 bits in Verilog.
             let value = Value::Text(format!("64'h{value:x}"));
-            manifest.parameters.insert(parameter.clone(), value);
+            manifest.parameters.insert(parameter, value);
         }
         let waves = run.rtl_waves.is_some();
         let key = (format!("{:?}", manifest.parameters), waves);
@@ -95,27 +109,33 @@ impl RtlCard {
                 model.cut_waves(Instant::from_ps(start)..Instant::from_ps(end));
             }
         }
-        let manifest = rtl.manifest();
-        let ports = rtl.ports();
-        let name = |signal: &Signal| {
-            let name = manifest.ports.pick(signal.name, ports)?;
-            // What a design may be without it is without, unless the manifest says otherwise.
-            let there = ports.iter().any(|port| port.name == name);
-            (there || !signal.optional || manifest.ports.names_it(signal.name)).then_some(name)
-        };
-        let pins = PinCardConfig {
-            period: manifest.clock.period,
-            reset: manifest.reset.as_ref().map(|reset| Reset {
-                port: reset.port.clone(),
-                active_high: reset.polarity == Polarity::ActiveHigh,
-                cycles: reset.cycles,
-            }),
-            stalls: Stalls::default(),
-        };
-        let card = PinCard::new(model, &name, &pins)
-            .map_err(|error| RunError::input(format!("{}: {error}", manifest.origin)))?;
-        Ok(Plugged::rtl(Rc::new(RefCell::new(card))))
+        Ok(Plugged::on_pins(in_slot(rtl.manifest(), model)?))
     }
+}
+
+/// A design in whatever simulator, put into the slot as its manifest says; what there is no port for is left out.
+///
+/// # Errors
+/// A port that is not there or not what it should be.
+pub fn in_slot<S: Clocked>(manifest: &Manifest, design: S) -> Result<PinCard<S>, RunError> {
+    let ports = design.ports().to_vec();
+    let name = |signal: &Signal| {
+        let name = manifest.ports.pick(signal.name, &ports)?;
+        // What a design may be without it is without, unless the manifest says otherwise.
+        let there = ports.iter().any(|port| port.name == name);
+        (there || !signal.optional || manifest.ports.names_it(signal.name)).then_some(name)
+    };
+    let pins = PinCardConfig {
+        period: manifest.clock.period,
+        reset: manifest.reset.as_ref().map(|reset| Reset {
+            port: reset.port.clone(),
+            active_high: reset.polarity == Polarity::ActiveHigh,
+            cycles: reset.cycles,
+        }),
+        stalls: Stalls::default(),
+    };
+    PinCard::new(design, &name, &pins)
+        .map_err(|error| RunError::input(format!("{}: {error}", manifest.origin)))
 }
 
 /// What a run asks of a card, as a number for a parameter.

@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Kind {
 
 impl FaultLine {
     /// What a plan makes of it; why it cannot, with the key's name.
-    pub(super) fn resolve(&self) -> Result<Fault, (&'static str, String)> {
+    pub fn resolve(&self) -> Result<Fault, (&'static str, String)> {
         let kind = self.kind.0;
         let usual = Fault::once(kind);
         let direction = match self.direction {

@@ -16,10 +16,11 @@ While the bench runs, other Python threads do too, and Ctrl-C ends it.
 from __future__ import annotations
 
 from ._native import Error, InputError, InternalError, __version__
-from ._report import Report, RunReport, StudyReport
-from ._verbs import lspci, run, schema, soak, soak_scenario, study
+from ._report import CompareReport, Report, RunReport, StudyReport
+from ._verbs import compare, design, lspci, run, schema, soak, soak_scenario, study
 
 __all__ = [
+    "CompareReport",
     "Error",
     "InputError",
     "InternalError",
@@ -27,6 +28,8 @@ __all__ = [
     "RunReport",
     "StudyReport",
     "__version__",
+    "compare",
+    "design",
     "lspci",
     "run",
     "schema",

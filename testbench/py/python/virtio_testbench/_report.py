@@ -60,6 +60,21 @@ class RunReport(Report):
         return _native.run_text(json.dumps(self))
 
 
+class CompareReport(Report):
+    """What :func:`virtio_testbench.compare` found: ``vtb-compare/1``. Printed, it is the command's text."""
+
+    _rows = "runs"
+    _head = ("schema", "scenario", "rtl", "seed")
+
+    @property
+    def held(self) -> bool:
+        """Model and RTL do the same: the command's exit status would be 0."""
+        return _native.compare_held(json.dumps(self))
+
+    def __str__(self) -> str:
+        return _native.compare_text(json.dumps(self))
+
+
 class StudyReport(Report):
     """What :func:`virtio_testbench.study` found: ``vtb-study/1``. Printed, it is the command's table."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Union, overload
 
 from . import _native
-from ._report import RunReport, StudyReport
+from ._report import CompareReport, RunReport, StudyReport
 
 if TYPE_CHECKING:
     import pandas
@@ -111,7 +111,7 @@ def run(
         pcap=pcap,
         blk_log=blk_log,
         only=only,
-        set=[f"{key}={_toml(value)}" for key, value in _leaves(keys)],
+        set=keys_of(keys),
         jobs=jobs,
         wall_clock=wall_clock,
         progress=progress,
@@ -183,6 +183,85 @@ def study(
     return report.to_frame() if as_frame else report
 
 
+def compare(
+    scenario: StrPath | None = None,
+    *,
+    rtl: StrPath,
+    platform: str | Iterable[str] = (),
+    seed: int | None = None,
+    only: str | None = None,
+    json: StrPath | None = None,
+    jobs: int | None = None,
+    set: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> CompareReport:
+    """Runs a scenario on the model and on RTL under Verilator: the first difference, and how far apart they are in
+    time; what ``vtb compare`` does.
+
+    :param scenario: a TOML file; the default scenario when left out
+    :param rtl: the RTL's manifest
+    :param platform: the machine or machines to plug the cards into
+    :param seed: of everything drawn by lot
+    :param only: only runs whose name contains this
+    :param json: a file for the report
+    :param jobs: runs at a time; as many as there are cores when left out
+    :param set: keys of the scenario, as for :func:`run`
+    :param progress: is called with the number of runs done and of all runs, some times a second
+    :param overrides: keys of the scenario as well, with two underscores for the dot
+    :raises InputError: manifest, RTL, scenario, option or traffic cannot be used
+    :raises InternalError: the bench failed
+    """
+    keys = {**(set or {}), **{key.replace("__", "."): value for key, value in overrides.items()}}
+    text = _native.compare(
+        scenario,
+        rtl=rtl,
+        platform=[platform] if isinstance(platform, str) else list(platform),
+        seed=seed,
+        json=json,
+        only=only,
+        set=keys_of(keys),
+        jobs=jobs,
+        progress=progress,
+    )
+    return CompareReport(_json.loads(text))
+
+
+def design(
+    manifest: StrPath,
+    scenario: StrPath | None = None,
+    *,
+    platform: str | Iterable[str] = (),
+    only: str | None = None,
+    set: Mapping[str, Any] | None = None,
+    **overrides: Any,
+) -> dict[str, Any]:
+    """What a manifest says of a design, for whoever builds it with a simulator of his own: ``name``, ``top``,
+    ``files`` in the order of compilation, ``include``, ``defines``, ``parameters``, ``clock`` and ``period_ps``.
+
+    :param manifest: the manifest
+    :param scenario: a TOML file that sets those parameters that the manifest leaves to it; the default scenario
+        when left out
+    :param platform: the machine or machines, in place of the scenario's
+    :param only: only runs whose name contains this; those chosen must agree in the parameters
+    :param set: keys of the scenario, as for :func:`run`
+    :param overrides: keys of the scenario as well, with two underscores for the dot
+    :raises InputError: manifest, scenario or option cannot be used, or the runs do not agree
+    """
+    keys = {**(set or {}), **{key.replace("__", "."): value for key, value in overrides.items()}}
+    told = _json.loads(
+        _native.design(
+            manifest,
+            scenario=scenario,
+            platform=[platform] if isinstance(platform, str) else list(platform),
+            only=only,
+            set=keys_of(keys),
+        )
+    )
+    assert isinstance(told, dict)
+    return told
+
+
 def soak(
     runs: int = 1000,
     *,
@@ -225,7 +304,7 @@ def lspci(
     return _native.lspci(platform=platform, card=card, device=device)
 
 
-def schema(of: Literal["run", "study", "bench"] = "run") -> dict[str, Any]:
+def schema(of: Literal["run", "compare", "study", "bench"] = "run") -> dict[str, Any]:
     """The JSON schema of a report, with every key described.
 
     :param of: whose report
@@ -233,6 +312,11 @@ def schema(of: Literal["run", "study", "bench"] = "run") -> dict[str, Any]:
     schema = _json.loads(_native.schema(of))
     assert isinstance(schema, dict)
     return schema
+
+
+def keys_of(keys: Mapping[str, Any]) -> list[str]:
+    """Keys of a scenario as the command's ``--set`` has them."""
+    return [f"{key}={_toml(value)}" for key, value in _leaves(keys)]
 
 
 def _leaves(keys: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -1,6 +1,8 @@
 //! The extension module `virtio_testbench._native`. What people use is the package around it.
 
 // `unreachable_pub` and PyO3's macros disagree about what is reachable.
+mod bench;
+mod plan;
 mod ports;
 mod verbs;
 mod watched;
@@ -42,9 +44,16 @@ pub(crate) fn raise(failure: &Failure) -> PyErr {
 #[pymodule(gil_used = true)]
 mod _native {
     #[pymodule_export]
+    use super::bench::Bench;
+    #[pymodule_export]
+    use super::plan::design;
+    #[pymodule_export]
     use super::ports::Repeater;
     #[pymodule_export]
-    use super::verbs::{lspci, run, run_text, schema, soak, soak_scenario, study, study_text};
+    use super::verbs::{
+        compare, compare_held, compare_text, lspci, run, run_text, schema, soak, soak_scenario,
+        study, study_text,
+    };
     #[pymodule_export]
     use super::{Error, InputError, InternalError};
     use pyo3::prelude::*;

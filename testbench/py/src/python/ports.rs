@@ -1,12 +1,15 @@
 //! Pins of a design under a simulator that has loaded this module.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use pyo3::prelude::*;
 use rtl_model::pins::{Pins, PortDirection};
 
 use super::InputError;
 use crate::vpi::{self, Edges, Vpi, VpiError, VpiPins};
 
-fn raise(error: VpiError) -> PyErr {
+pub(super) fn raise(error: VpiError) -> PyErr {
     InputError::new_err(error.to_string())
 }
 
@@ -24,6 +27,7 @@ impl Repeater {
         let vpi = Vpi::find().map_err(raise)?;
         let pins = VpiPins::of_module(&vpi, module).map_err(raise)?;
         let repeater = vpi::Repeater::new(&pins, &pairs).map_err(raise)?;
+        let pins = Rc::new(RefCell::new(pins));
         Ok(Self { edges: Edges::attach(&vpi, pins, clock, repeater).map_err(raise)? })
     }
 

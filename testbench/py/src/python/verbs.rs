@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use serde::de::DeserializeOwned;
 use testbench::cli::Bench;
+use testbench::compare::CompareReport;
 use testbench::report::{self, RunReport};
 use testbench::scenario::config::Device;
 use testbench::study::{self as studies, Shard, StudyReport};
-use testbench::verb::{self, Failure, LspciArgs, RunOptions, SoakArgs, StudyArgs};
+use testbench::verb::{self, CompareArgs, Failure, LspciArgs, RunOptions, SoakArgs, StudyArgs};
 
 use super::raise;
 use super::watched::watched;
@@ -61,6 +62,44 @@ pub(crate) fn run(
         let report = verb::run(scenario.as_deref(), &options, &Bench::SIMULATED, control)?;
         report.to_text().map_err(internal)
     })
+}
+
+/// Runs a scenario on the model and on RTL; the report's JSON.
+#[pyfunction]
+#[pyo3(signature = (
+    scenario=None, *, rtl, platform=Vec::new(), seed=None, json=None, only=None, set=Vec::new(), jobs=None,
+    progress=None
+))]
+#[expect(clippy::too_many_arguments, reason = "the options of the command, by name")]
+pub(crate) fn compare(
+    py: Python<'_>,
+    scenario: Option<PathBuf>,
+    rtl: PathBuf,
+    platform: Vec<String>,
+    seed: Option<u64>,
+    json: Option<PathBuf>,
+    only: Option<String>,
+    set: Vec<String>,
+    jobs: Option<usize>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let args = CompareArgs { scenario, rtl, platform, seed, json, only, set, jobs };
+    watched(py, progress, |control| {
+        let report = verb::compare(&args, &Bench::SIMULATED, control)?;
+        report.to_text().map_err(internal)
+    })
+}
+
+/// What `vtb compare` prints of a report.
+#[pyfunction]
+pub(crate) fn compare_text(report: &str) -> PyResult<String> {
+    read::<CompareReport>(report).map(|report| testbench::compare::text(&report))
+}
+
+/// Whether all of a comparison held.
+#[pyfunction]
+pub(crate) fn compare_held(report: &str) -> PyResult<bool> {
+    read::<CompareReport>(report).map(|report| report.all_held())
 }
 
 /// Runs a study, or merges its parts; the report's JSON.

@@ -11,13 +11,19 @@ use super::{VpiError, VpiPins};
 /// What acts on pins, once an edge.
 pub trait Adapter {
     /// A rising edge has come. What is read stood there as it came; what is written stands from just behind it.
-    fn edge(&mut self, pins: &mut VpiPins);
+    fn edge(&mut self, pins: &Rc<RefCell<VpiPins>>);
+
+    /// What is to be called once the edge is dealt with, when nothing of it is in use any more: then everything
+    /// may be asked and stopped.
+    fn news(&mut self) -> Option<Rc<dyn Fn()>> {
+        None
+    }
 }
 
 /// What the callbacks share.
 struct State<A> {
     vpi: Rc<Vpi>,
-    pins: RefCell<VpiPins>,
+    pins: Rc<RefCell<VpiPins>>,
     adapter: RefCell<A>,
     edges: Cell<u64>,
     stopped: Cell<bool>,
@@ -35,11 +41,16 @@ impl<A: Adapter + 'static> Edges<A> {
     ///
     /// # Errors
     /// [`VpiError::NoSuchPort`], [`VpiError::WrongWay`] for the clock; [`VpiError::Refused`].
-    pub fn attach(vpi: &Rc<Vpi>, pins: VpiPins, clock: &str, adapter: A) -> Result<Self, VpiError> {
-        let clock_id = pins.port(clock, PortDirection::Input)?.id;
+    pub fn attach(
+        vpi: &Rc<Vpi>,
+        pins: Rc<RefCell<VpiPins>>,
+        clock: &str,
+        adapter: A,
+    ) -> Result<Self, VpiError> {
+        let clock_id = pins.borrow().port(clock, PortDirection::Input)?.id;
         let state = Rc::new(State {
             vpi: vpi.clone(),
-            pins: RefCell::new(pins),
+            pins,
             adapter: RefCell::new(adapter),
             edges: Cell::new(0),
             stopped: Cell::new(false),
@@ -69,6 +80,11 @@ impl<A: Adapter + 'static> Edges<A> {
         look(&self.state.adapter.borrow(), &self.state.pins.borrow())
     }
 
+    /// The adapter, between edges, to be changed.
+    pub fn change<T>(&self, change: impl FnOnce(&mut A) -> T) -> T {
+        change(&mut self.state.adapter.borrow_mut())
+    }
+
     /// Removes the callbacks. What was written stays on the pins; what was held back is dropped.
     pub fn stop(&mut self) {
         self.state.stopped.set(true);
@@ -88,11 +104,14 @@ impl<A: Adapter + 'static> Called for State<A> {
             return;
         }
         self.edges.set(self.edges.get() + 1);
-        let mut pins = self.pins.borrow_mut();
-        let waiting = pins.is_waiting();
-        self.adapter.borrow_mut().edge(&mut pins);
-        if !waiting && pins.is_waiting() && !self.vpi.on_settled(self.clone()) {
+        let waiting = self.pins.borrow().is_waiting();
+        self.adapter.borrow_mut().edge(&self.pins);
+        if !waiting && self.pins.borrow().is_waiting() && !self.vpi.on_settled(self.clone()) {
             self.failed("the simulator refused a callback at the end of the time step".to_owned());
+        }
+        let news = self.adapter.borrow_mut().news();
+        if let Some(tell) = news {
+            tell();
         }
     }
 

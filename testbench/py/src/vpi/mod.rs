@@ -19,17 +19,23 @@
 //! | `sys` | layouts and calls of VPI; all that is `unsafe` |
 //! | [`pins`] | ports by number, writes held back |
 //! | [`edges`] | who is called at each edge, and how that ends |
+//! | [`aside`] | work with a stack of its own, a piece of it at each edge |
+//! | [`design`] | the design as a bench turns it, an edge at a time |
 //! | [`repeater`] | an adapter that copies ports, to measure and to try |
 //!
 //! Left out: memories, regions below the top's own ports, delays. Under Verilator the clock must be driven
 //! through VPI, as cocotb's `Clock` does: one that the design makes for itself is told after the flip-flops have
 //! moved.
 
+pub mod aside;
+pub mod design;
 pub mod edges;
 pub mod pins;
 pub mod repeater;
 mod sys;
 
+pub use self::aside::{Aside, Pause};
+pub use self::design::VpiDesign;
 pub use self::edges::{Adapter, Edges};
 pub use self::pins::VpiPins;
 pub use self::repeater::{Repeater, Unknown};

@@ -123,8 +123,9 @@ impl VpiPins {
         !self.waiting.is_empty()
     }
 
-    /// Puts what is held back onto the ports.
-    pub(super) fn put(&mut self) {
+    /// Puts what is held back onto the ports, at once. Elsewhere than where the simulator has a time step settled,
+    /// the design sees it in the middle of whatever it is at.
+    pub fn put(&mut self) {
         for PortId(port) in self.waiting.drain(..) {
             let port = &mut self.ports[port as usize];
             port.waiting = false;

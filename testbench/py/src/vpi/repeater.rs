@@ -3,6 +3,9 @@
 //! With a design that answers what it is given, such a loop tries every way a pin has, and measures what an edge
 //! costs.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use rtl_model::pins::{Known, Pins, PortDirection, PortId};
 
 use pcie_sim::time::Instant;
@@ -64,7 +67,8 @@ impl Repeater {
 }
 
 impl Adapter for Repeater {
-    fn edge(&mut self, pins: &mut VpiPins) {
+    fn edge(&mut self, pins: &Rc<RefCell<VpiPins>>) {
+        let mut pins = pins.borrow_mut();
         for &(from, to) in &self.pairs {
             let bits = pins.ports()[from.0 as usize].bits;
             let words = &mut self.words[..bits.div_ceil(32) as usize];
