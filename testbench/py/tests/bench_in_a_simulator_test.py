@@ -3,18 +3,22 @@ the simulator: ``card_cocotb.py``, ``cable_cocotb.py``."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from conftest import TOP
+from conftest import HERE, TOP, read
 from simulators import build, outcome, prepare
 
 import virtio_testbench as vtb
 from virtio_testbench import _native
 
+EXAMPLES = HERE.parent / "examples"
 SECTORS = 2048
 SCENARIO = """
 name = "law"
@@ -43,39 +47,95 @@ def card(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "card.toml", folder / "law.toml"
 
 
-@pytest.mark.parametrize("simulator", ["icarus", "verilator"])
-def the_bench_holds_its_laws_and_does_what_it_does_without_the_simulator(
-    simulator: str,
-    card: tuple[Path, Path],
-    command: Callable[..., subprocess.CompletedProcess[str]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    prepare(simulator, tmp_path, monkeypatch)
+class Built(NamedTuple):
+    """The reference RTL as a disk, built by a simulator."""
+
+    simulator: str
+    folder: Path
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module", params=["icarus", "verilator"])
+def built(request: pytest.FixtureRequest, card: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    folder = tmp_path_factory.mktemp(request.param)
     manifest, scenario = card
-    design = vtb.design(manifest, scenario)
-    build(simulator, design, tmp_path / "build")
-    failures = outcome(
-        simulator,
-        design["top"],
-        "card_cocotb",
-        tmp_path / "build",
-        tmp_path,
-        extra_env={"VTB_SECTORS": str(SECTORS), "VTB_MANIFEST": str(manifest), "VTB_SCENARIO": str(scenario)},
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        prepare(request.param, folder, patch)
+        build(request.param, vtb.design(manifest, scenario), folder / "build")
+        known = {"VTB_SECTORS": str(SECTORS), "VTB_MANIFEST": str(manifest), "VTB_SCENARIO": str(scenario)}
+        yield Built(request.param, folder / "build", known)
+
+
+def _run(module: str, built: Built, folder: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, str | None]:
+    failures = outcome(built.simulator, "virtio_card", module, built.folder, folder, extra_env=built.environment)
     out = capfd.readouterr().out
     print(out)
     assert {name: why for name, why in failures.items() if why} == {}, out
-    assert len(failures) >= 10, out
-    # The same transactions in the same cycles as where Verilator is turned from Rust.
-    traced = command("run", scenario, "--card", f"rtl:{manifest}", "--trace", tmp_path / "vtb")
+    return failures
+
+
+def the_bench_holds_its_laws_in_a_simulator(
+    built: Built, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert len(_run("card_cocotb", built, tmp_path, capfd)) >= 10
+
+
+def a_scenario_is_the_same_to_the_cycle_whoever_turns_the_clock(
+    built: Built,
+    card: tuple[Path, Path],
+    command: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert len(_run("law_cocotb", built, tmp_path, capfd)) == 1
+    manifest, scenario = card
+    traced = command("run", scenario, "--card", f"rtl:{manifest}", "--trace", tmp_path / "vtb", "--json", tmp_path / "json")
     assert traced.returncode == 0, traced.stdout + traced.stderr
     ours = (tmp_path / "vtb").read_text().splitlines()[1:]
     theirs = (tmp_path / "trace").read_text().splitlines()
     assert len(ours) > 300
     first = [pair for pair in zip(ours, theirs) if pair[0] != pair[1]][:1]
     assert not first and len(ours) == len(theirs), first
+    assert read(tmp_path / "json")["results"] == read(tmp_path / "report.json")["results"]
+
+
+@pytest.mark.parametrize("example", ["first_test", "error_test", "random_test"])
+def an_example_passes(
+    example: str, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{EXAMPLES}{os.pathsep}{os.environ['PYTHONPATH']}")
+    assert _run(example, built, tmp_path, capfd)
+
+
+def an_example_runs_by_pytest_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare("icarus", tmp_path, monkeypatch)
+    folder = tmp_path / "testbench/py/examples"
+    shutil.copytree(EXAMPLES, folder)
+    (tmp_path / "rtl-model").symlink_to(TOP / "rtl-model")
+    _done([sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "first_test.py"], folder)
+
+
+def an_example_runs_by_the_classic_makefile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare("icarus", tmp_path, monkeypatch)
+    folder = tmp_path / "testbench/py/examples"
+    shutil.copytree(EXAMPLES, folder)
+    (tmp_path / "rtl-model").symlink_to(TOP / "rtl-model")
+    _done(["make", "SIM=icarus"], folder)
+    assert "<failure" not in (folder / "results.xml").read_text()
+
+
+def _done(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def packets_go_round_in_a_simulator(
+    card: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prepare("icarus", tmp_path, monkeypatch)
+    design = vtb.design(card[0], only="host/direct/net/x86-noiommu")
+    build("icarus", design, tmp_path / "build")
+    assert _run("cable_cocotb", Built("icarus", tmp_path / "build", {}), tmp_path, capfd)
 
 
 def outside_a_simulator_the_bench_says_so() -> None:

@@ -216,13 +216,3 @@ async def a_hundred_starts_leave_nothing_behind(dut: Any) -> None:
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     # 80 machines have 1.3 GB of RAM, and a stack each.
     assert grown < 16 * 1024, f"{grown} KiB"
-
-
-@cocotb.test()
-async def a_whole_scenario_is_run_and_traced(dut: Any) -> None:
-    bench = Bench(dut, manifest=os.environ["VTB_MANIFEST"], scenario=os.environ["VTB_SCENARIO"], trace="trace")
-    cocotb.start_soon(Clock(dut.clk_i, 4, "ns").start())
-    report = await bench.run()
-    assert report["violations"] == [] and bench.violations == []
-    with open("report.json", "w") as out:
-        out.write(str(report["results"][0]["requests"]))

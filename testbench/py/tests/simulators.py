@@ -64,6 +64,7 @@ def outcome(
     """Runs a module's tests on a design that was built: each test's name, and why it failed."""
     results = get_runner(simulator).test(
         hdl_toplevel=top,
+        hdl_toplevel_lang="verilog",
         test_module=module,
         build_dir=built,
         test_dir=folder,

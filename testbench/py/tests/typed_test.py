@@ -12,6 +12,7 @@ import pytest
 from conftest import HERE
 
 import virtio_testbench as vtb
+import virtio_testbench.cocotb
 import virtio_testbench.vpi
 
 PACKAGE = Path(vtb.__file__).parent
@@ -46,7 +47,7 @@ def a_wrong_type_is_seen_by_whoever_uses_the_package(tmp_path: Path) -> None:
     assert '"RunReport" has no attribute "helt"' in done.stdout
 
 
-@pytest.mark.parametrize("module", [vtb, virtio_testbench.vpi])
+@pytest.mark.parametrize("module", [vtb, virtio_testbench.cocotb, virtio_testbench.vpi])
 def everything_public_is_documented(module: object) -> None:
     names = getattr(module, "__all__")
     for name in (name for name in names if not name.startswith("__")):
@@ -59,7 +60,7 @@ def everything_public_is_documented(module: object) -> None:
 
 
 def every_parameter_of_a_verb_is_described() -> None:
-    for verb in (vtb.run, vtb.study, vtb.soak, vtb.lspci, vtb.schema):
+    for verb in (vtb.run, vtb.study, vtb.compare, vtb.design, vtb.soak, vtb.lspci, vtb.schema):
         text = inspect.getdoc(verb) or ""
         for parameter in inspect.signature(verb).parameters:
             assert f":param {parameter}:" in text, f"{verb.__name__}: {parameter}"

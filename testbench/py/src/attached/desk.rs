@@ -91,7 +91,12 @@ impl Desk {
 
     /// Who is to be told now.
     pub(super) fn news(&self) -> Option<Tell> {
-        if self.fresh.take() { self.tell.borrow().clone() } else { None }
+        if self.fresh.take() { self.listener() } else { None }
+    }
+
+    /// Who is told.
+    pub(super) fn listener(&self) -> Option<Tell> {
+        self.tell.borrow().clone()
     }
 
     /// The oldest of what was asked.

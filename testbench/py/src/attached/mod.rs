@@ -65,7 +65,7 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Puts a bench on a design, whose reset is active from now on.
+    /// Puts a bench on a design, whose reset is active from the next edge on.
     ///
     /// # Errors
     /// [`AttachError`]
@@ -75,7 +75,6 @@ impl Attached {
         let clock = plan.manifest.clock.port.clone();
         pins.borrow().port(&clock, PortDirection::Input)?;
         quiet(&plan.manifest, &pins)?;
-        pins.borrow_mut().put();
         let desk = Rc::new(Desk::default());
         let (table, design) = (desk.clone(), pins.clone());
         let clockwork = Rc::new(Clockwork::default());
@@ -135,6 +134,10 @@ impl Adapter for Beside {
 
     fn news(&mut self) -> Option<Tell> {
         self.desk.news()
+    }
+
+    fn failed(&mut self) -> Option<Tell> {
+        self.desk.listener()
     }
 }
 

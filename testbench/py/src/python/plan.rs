@@ -21,7 +21,6 @@ use crate::attached::Plan;
 
 /// What the constructor was given.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Options {
     module: String,
     interface: InterfaceKind,

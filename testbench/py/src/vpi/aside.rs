@@ -68,6 +68,8 @@ impl Aside {
         let way = Rc::new(Way { yielder: Cell::new(null()), runs: Cell::new(false) });
         let pause = Pause(way.clone());
         let stack = DefaultStack::new(STACK_BYTES)?;
+        // Only what is small can be handed over to another stack.
+        let work: Box<dyn FnOnce(&Pause)> = Box::new(work);
         let work = Coroutine::with_stack(stack, move |yielder, ()| {
             pause.0.yielder.set(yielder);
             work(&pause);

@@ -18,6 +18,11 @@ pub trait Adapter {
     fn news(&mut self) -> Option<Rc<dyn Fn()>> {
         None
     }
+
+    /// It has come to an end that nobody asked for; who is to be told.
+    fn failed(&mut self) -> Option<Rc<dyn Fn()>> {
+        None
+    }
 }
 
 /// What the callbacks share.
@@ -26,6 +31,8 @@ struct State<A> {
     pins: Rc<RefCell<VpiPins>>,
     adapter: RefCell<A>,
     edges: Cell<u64>,
+    /// The end of the time step will be told.
+    settles: Cell<bool>,
     stopped: Cell<bool>,
     failure: RefCell<Option<String>>,
 }
@@ -53,6 +60,7 @@ impl<A: Adapter + 'static> Edges<A> {
             pins,
             adapter: RefCell::new(adapter),
             edges: Cell::new(0),
+            settles: Cell::new(false),
             stopped: Cell::new(false),
             failure: RefCell::new(None),
         });
@@ -104,9 +112,9 @@ impl<A: Adapter + 'static> Called for State<A> {
             return;
         }
         self.edges.set(self.edges.get() + 1);
-        let waiting = self.pins.borrow().is_waiting();
         self.adapter.borrow_mut().edge(&self.pins);
-        if !waiting && self.pins.borrow().is_waiting() && !self.vpi.on_settled(self.clone()) {
+        let waits = self.pins.borrow().is_waiting();
+        if waits && !self.settles.replace(true) && !self.vpi.on_settled(self.clone()) {
             self.failed("the simulator refused a callback at the end of the time step".to_owned());
         }
         let news = self.adapter.borrow_mut().news();
@@ -116,6 +124,7 @@ impl<A: Adapter + 'static> Called for State<A> {
     }
 
     fn settled(self: Rc<Self>) {
+        self.settles.set(false);
         if !self.stopped.get() {
             self.pins.borrow_mut().put();
         }
@@ -124,5 +133,9 @@ impl<A: Adapter + 'static> Called for State<A> {
     fn failed(&self, why: String) {
         self.stopped.set(true);
         self.failure.borrow_mut().get_or_insert(why);
+        let told = self.adapter.try_borrow_mut().ok().and_then(|mut adapter| adapter.failed());
+        if let Some(tell) = told {
+            tell();
+        }
     }
 }

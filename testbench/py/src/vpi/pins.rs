@@ -54,6 +54,10 @@ impl VpiPins {
         };
         // Some simulators tell of ports, others give a direction to what the port is connected to.
         for kind in [code::PORT, code::NET, code::REG] {
+            // Who tells of ports has told all, and may complain when a net is asked for its direction.
+            if !pins.ports.is_empty() {
+                break;
+            }
             for object in vpi.all(kind, &scope) {
                 let direction = vpi.get(code::DIRECTION, Some(&object));
                 let Some(name) = vpi.text(code::NAME, &object) else { continue };
@@ -123,9 +127,8 @@ impl VpiPins {
         !self.waiting.is_empty()
     }
 
-    /// Puts what is held back onto the ports, at once. Elsewhere than where the simulator has a time step settled,
-    /// the design sees it in the middle of whatever it is at.
-    pub fn put(&mut self) {
+    /// Puts what is held back onto the ports.
+    pub(super) fn put(&mut self) {
         for PortId(port) in self.waiting.drain(..) {
             let port = &mut self.ports[port as usize];
             port.waiting = false;
