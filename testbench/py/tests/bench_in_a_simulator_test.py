@@ -103,7 +103,7 @@ def a_scenario_is_the_same_to_the_cycle_whoever_turns_the_clock(
 def an_example_passes(
     example: str, built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{EXAMPLES}{os.pathsep}{os.environ['PYTHONPATH']}")
+    monkeypatch.syspath_prepend(EXAMPLES)
     assert _run(example, built, tmp_path, capfd)
 
 

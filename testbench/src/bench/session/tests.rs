@@ -116,10 +116,8 @@ fn what_cannot_be_asked_is_told_and_nothing_is_broken() {
     assert_eq!(one(&mut session, read(0)), Err(CommandError::Sectors(0)));
     let wrong = Err(CommandError::WrongDevice { has: "blk", wanted: "net" });
     assert_eq!(one(&mut session, Command::Receive), wrong);
-    assert_eq!(
-        one(&mut session, Command::Read { sector: 1 << 40, sectors: 1 }),
-        Err(CommandError::Status(1)),
-    );
+    let far = Command::Read { sector: 1 << 40, sectors: 1 };
+    assert!(matches!(one(&mut session, far), Err(CommandError::Submit(_))));
     for offset in [1, 4096 - 2] {
         let config = Command::ConfigRead { offset, width: Width::W32 };
         assert_eq!(one(&mut session, config), Err(CommandError::Config { offset, bytes: 4 }));
