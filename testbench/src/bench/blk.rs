@@ -329,7 +329,7 @@ impl<S: Stand> Traffic<S> {
     }
 }
 
-fn push_segments(segments: &mut Vec<Segment>, buffer: PhysAddr, len_bytes: u64) {
+pub(super) fn push_segments(segments: &mut Vec<Segment>, buffer: PhysAddr, len_bytes: u64) {
     let mut at = 0;
     while at < len_bytes {
         let len = (len_bytes - at).min(SEGMENT_BYTES);

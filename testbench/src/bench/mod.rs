@@ -51,7 +51,7 @@ pub fn card_of(config: &RunConfig) -> Result<rtl_model::CardConfig, RunError> {
     let device = match &config.workload {
         Workload::Blk(workload) => blk::device(config.seed, workload)?,
         Workload::Net(workload) => {
-            net::device(workload, net::mtu_for(&net::Packets::open(config.seed, workload)?)?)
+            net::device(workload, packets::Packets::open(config.seed, workload)?.mtu()?)
         }
     };
     Ok(wiring::card_config(config, device))

@@ -66,7 +66,8 @@ pub(super) struct Tally {
     before: Counters,
     latency: Latency,
     payload_bytes: u64,
-    violations: Vec<Violation>,
+    /// What went wrong, as it was found.
+    pub(super) violations: Vec<Violation>,
     /// What the driver said of itself.
     pub(super) facts: Facts,
     ended: Option<Window>,
@@ -172,7 +173,7 @@ impl Tally {
     }
 
     /// The result, with what the driver left when it went.
-    fn conclude(mut self, removed: Option<Removed>) -> Result<RunResult, RunError> {
+    pub(super) fn conclude(mut self, removed: Option<Removed>) -> Result<RunResult, RunError> {
         let now = self.bench.machine.now();
         let told = self.bench.trouble.take();
         let told = told.map(|trouble| trouble.told(&mut self.bench.machine));

@@ -30,6 +30,7 @@ pub use self::command::{Answer, Command, CommandError, Outcome, Probed};
 use self::traffic::UnderWay;
 use super::faults::Trouble;
 use super::outcome::Tally;
+use super::stand::Stand;
 use super::watch::Watch;
 use super::wiring::{Bench, MakeCard};
 use super::{blk, net};
@@ -61,7 +62,6 @@ struct Told {
 /// A machine with a card, and a driver when it was probed.
 pub struct Session {
     config: RunConfig,
-    bench: Bench,
     driver: Driver,
     tally: Tally,
     told: Told,
@@ -87,11 +87,10 @@ impl Session {
             Workload::Net(workload) => net::device(workload, NetConfig::default().mtu),
         };
         let watch = Watch::writing(config).map_err(RunError::internal)?;
-        let mut bench = Bench::new(config, device, watch, make)?;
-        let tally = Tally::begin(&mut bench, Counters::default());
+        let bench = Bench::new(config, device, watch, make)?;
+        let tally = Tally::begin(bench, Counters::default());
         Ok(Self {
             config: config.clone(),
-            bench,
             driver: Driver::None,
             tally,
             told: Told::default(),
@@ -108,7 +107,7 @@ impl Session {
     /// Now, in the machine's time.
     #[must_use]
     pub fn now(&self) -> Instant {
-        self.bench.machine.now()
+        self.tally.bench.machine.now()
     }
 
     /// Begins a command, or does it.
@@ -125,7 +124,7 @@ impl Session {
 
     /// Rules that were broken since it was asked last, in order of time.
     pub fn news(&mut self) -> Vec<Violation> {
-        let Bench { machine, at_pins, analyzed, .. } = &self.bench;
+        let Bench { machine, at_pins, analyzed, .. } = &self.tally.bench;
         let told = &mut self.told;
         let mut news = at_pins.since(told.pins);
         told.pins += news.len();
@@ -136,7 +135,7 @@ impl Session {
         }
         let refused = machine.root.refused();
         let fresh = refused.iter().skip(told.refused);
-        news.extend(fresh.map(|refused| super::outcome::refused_dma(&self.bench, refused)));
+        news.extend(fresh.map(|refused| super::outcome::refused_dma(&self.tally.bench, refused)));
         told.refused = refused.len();
         let cpu = machine.findings();
         news.extend(cpu.iter().skip(told.cpu).map(super::outcome::cpu_violation));
@@ -157,18 +156,20 @@ impl Session {
             Driver::Blk(driver) => driver.counters(),
             Driver::Net(driver) => driver.counters(),
         };
-        self.tally.end(&self.bench, counters);
-        let machine = &mut self.bench.machine;
+        self.tally.end(counters);
+        let machine = &mut self.tally.bench.machine;
         let removed = match self.driver {
             Driver::None => None,
             Driver::Blk(driver) => Some(driver.remove(machine)),
             Driver::Net(driver) => Some(driver.remove(machine)),
         };
-        let removed = removed.and_then(|removed| self.tally.removed(&self.bench, removed));
         for under_way in take(&mut self.under_way) {
-            under_way.release(&self.bench.pages);
+            under_way.release(&self.tally.bench.pages);
         }
-        self.tally.result(self.bench, removed)
+        match removed {
+            Some(removed) => self.tally.result(removed),
+            None => self.tally.conclude(None),
+        }
     }
 
     /// The outcome, if there is one at once.
@@ -182,42 +183,42 @@ impl Session {
             | Command::Receive => return self.submit(id, command),
             Command::MmioRead { bar, offset, width } => self
                 .bar(bar, offset, width)
-                .map(|at| Answer::Value(self.bench.machine.mmio_read(at, width))),
+                .map(|at| Answer::Value(self.tally.bench.machine.mmio_read(at, width))),
             Command::MmioWrite { bar, offset, width, value } => {
                 self.bar(bar, offset, width).map(|at| {
-                    self.bench.machine.mmio_write(at, width, value);
+                    self.tally.bench.machine.mmio_write(at, width, value);
                     Answer::Done
                 })
             }
             Command::ConfigRead { offset, width } => config_fits(offset, width).map(|()| {
-                let card = self.bench.card;
-                Answer::Value(self.bench.machine.config_read(card, offset, width).into())
+                let card = self.tally.bench.card;
+                Answer::Value(self.tally.bench.machine.config_read(card, offset, width).into())
             }),
             Command::ConfigWrite { offset, width, value } => config_fits(offset, width).map(|()| {
-                let card = self.bench.card;
-                self.bench.machine.config_write(card, offset, width, value);
+                let card = self.tally.bench.card;
+                self.tally.bench.machine.config_write(card, offset, width, value);
                 Answer::Done
             }),
             Command::MemoryRead { address, len_bytes } => {
                 self.memory(address, len_bytes).map(|()| {
                     let mut bytes = vec![0; len_bytes as usize];
-                    self.bench.machine.read(address, &mut bytes);
+                    self.tally.bench.machine.read(address, &mut bytes);
                     Answer::Bytes(bytes)
                 })
             }
             Command::MemoryWrite { address, data } => {
                 self.memory(address, data.len() as u64).map(|()| {
-                    self.bench.machine.write(address, &data);
+                    self.tally.bench.machine.write(address, &data);
                     Answer::Done
                 })
             }
             Command::Tlp(tlp) => Ok(self.tlp(tlp)),
             Command::Record => {
-                self.bench.machine.tap.observers_mut().log.get_or_insert_default();
+                self.tally.bench.machine.tap.observers_mut().log.get_or_insert_default();
                 Ok(Answer::Done)
             }
             Command::Recorded => {
-                let log = self.bench.machine.tap.observers_mut().log.as_mut();
+                let log = self.tally.bench.machine.tap.observers_mut().log.as_mut();
                 Ok(Answer::Seen(log.map(take).unwrap_or_default()))
             }
             Command::Fault(fault) => {
@@ -231,9 +232,9 @@ impl Session {
         if !matches!(self.driver, Driver::None) {
             return Err(CommandError::ProbedTwice);
         }
-        self.bench.admit(&self.config).map_err(CommandError::Probe)?;
-        let context = self.bench.probe_context(&self.config);
-        let machine = &mut self.bench.machine;
+        self.tally.bench.admit(&self.config).map_err(CommandError::Probe)?;
+        let context = self.tally.bench.probe_context(&self.config);
+        let machine = &mut self.tally.bench.machine;
         let probed = context.and_then(|context| match &self.config.workload {
             Workload::Blk(_) => BlkDriver::probe(machine, context).map(Driver::Blk),
             Workload::Net(_) => {
@@ -246,7 +247,7 @@ impl Session {
         self.driver = match probed {
             Ok(driver) => driver,
             Err(error) => {
-                self.tally.violation(&self.bench, "DRIVER-PROBE", error.to_string());
+                self.tally.violation("DRIVER-PROBE", error.to_string());
                 return Err(CommandError::Probe(error.to_string()));
             }
         };
@@ -268,12 +269,12 @@ impl Session {
     /// Where the CPU finds a place in a BAR.
     fn bar(&self, bar: u8, offset: u64, width: Width) -> Result<PhysAddr, CommandError> {
         let bytes = width.bytes() as u64;
-        let found = self.bench.bars.iter().find(|found| {
+        let found = self.tally.bench.bars.iter().find(|found| {
             found.index == bar
                 && offset.checked_add(bytes).is_some_and(|end| end <= found.len_bytes)
         });
         found.map(|found| found.address + offset).ok_or_else(|| {
-            let known = self.bench.bars.iter();
+            let known = self.tally.bench.bars.iter();
             let known: Vec<_> = known
                 .map(|bar| format!("BAR{} of {:#x} bytes", bar.index, bar.len_bytes))
                 .collect();
@@ -282,7 +283,7 @@ impl Session {
     }
 
     fn memory(&self, address: PhysAddr, len_bytes: u64) -> Result<(), CommandError> {
-        let ram_bytes = self.bench.machine.ram_bytes();
+        let ram_bytes = self.tally.bench.machine.ram_bytes();
         match address.get().checked_add(len_bytes) {
             Some(end) if end <= ram_bytes => Ok(()),
             _ => Err(CommandError::NoMemory { address, len_bytes, ram_bytes }),
@@ -291,18 +292,18 @@ impl Session {
 
     fn tlp(&mut self, tlp: Tlp) -> Answer {
         if tlp.flow_class() == FlowClass::NonPosted {
-            return Answer::Completion(self.bench.machine.ask_raw(|tag| tagged(tlp, tag)));
+            return Answer::Completion(self.tally.bench.machine.ask_raw(|tag| tagged(tlp, tag)));
         }
-        self.bench.machine.send_raw(tlp);
+        self.tally.bench.machine.send_raw(tlp);
         Answer::Done
     }
 
     fn inject(&mut self, fault: Fault) {
-        if let Some(trouble) = &self.bench.trouble {
+        if let Some(trouble) = &self.tally.bench.trouble {
             return trouble.add(fault);
         }
         let config = RunConfig { faults: vec![fault], ..self.config.clone() };
-        let Bench { machine, card, trouble, .. } = &mut self.bench;
+        let Bench { machine, card, trouble, .. } = &mut self.tally.bench;
         *trouble = Trouble::prepare(&config, machine, *card);
         if let Some(trouble) = trouble {
             trouble.begin(machine.now());

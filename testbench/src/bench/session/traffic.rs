@@ -9,6 +9,7 @@ use pcie_sim::spec::blk::{S_OK, SECTOR_BYTES};
 use pcie_sim::time::{Instant, Span};
 
 use super::super::blk::push_segments;
+use super::super::stand::Stand;
 use super::{Answer, Command, CommandError, Driver, Outcome, Session};
 use crate::scenario::config::CompletionMode;
 
@@ -58,17 +59,17 @@ impl Session {
         if take(&mut self.submitted) {
             match &mut self.driver {
                 Driver::None => {}
-                Driver::Blk(driver) => driver.kick(&mut self.bench.machine),
-                Driver::Net(driver) => driver.kick(&mut self.bench.machine),
+                Driver::Blk(driver) => driver.kick(&mut self.tally.bench.machine),
+                Driver::Net(driver) => driver.kick(&mut self.tally.bench.machine),
             }
         }
-        let until = self.bench.machine.now() + slice;
+        let until = self.tally.bench.machine.now() + slice;
         let waits = !self.under_way.is_empty() || !self.receivers.is_empty();
         let taken = match &mut self.driver {
             Driver::Blk(_) if waits => self.take_blocks(until),
             Driver::Net(_) if waits => self.take_packets(until),
             _ => {
-                self.bench.machine.run_until(until);
+                self.tally.bench.machine.run_until(until);
                 Ok(())
             }
         };
@@ -86,7 +87,7 @@ impl Session {
     }
 
     pub(super) fn submit(&mut self, id: u64, command: Command) -> Option<Outcome> {
-        let now = self.bench.machine.now();
+        let now = self.tally.bench.machine.now();
         let submitted = match (&self.driver, &command) {
             (Driver::None, _) => Err(CommandError::NotProbed.into()),
             (Driver::Net(_), Command::Receive) => {
@@ -133,13 +134,13 @@ impl Session {
         if let Some((start, _)) = buffer {
             push_segments(&mut segments, start, bytes);
             if let Command::Write { data, .. } = command {
-                self.bench.machine.write(start, data);
+                self.tally.bench.machine.write(start, data);
             }
         }
         let request = BlkRequest { op, sector, segments: &segments };
         let Driver::Blk(driver) = &mut self.driver else { return Ok(()) };
         let outstanding = driver.outstanding();
-        let submitted = driver.submit(&mut self.bench.machine, &request, id);
+        let submitted = driver.submit(&mut self.tally.bench.machine, &request, id);
         let reads = op == BlkOp::Read;
         self.sent(id, buffer, bytes, reads, submitted, outstanding)
     }
@@ -149,11 +150,11 @@ impl Session {
         let buffer = self.buffer(HEADROOM + bytes)?;
         let Some((start, _)) = buffer else { return Ok(()) };
         let at = start + HEADROOM;
-        self.bench.machine.write(at, packet);
+        self.tally.bench.machine.write(at, packet);
         let Driver::Net(driver) = &mut self.driver else { return Ok(()) };
         let outstanding = driver.outstanding();
         let len = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let submitted = driver.send(&mut self.bench.machine, at, len, id);
+        let submitted = driver.send(&mut self.tally.bench.machine, at, len, id);
         self.sent(id, buffer, bytes, false, submitted, outstanding)
     }
 
@@ -162,7 +163,7 @@ impl Session {
         if bytes == 0 {
             return Ok(None);
         }
-        let start = self.bench.pages.alloc(bytes, 4096);
+        let start = self.tally.bench.pages.alloc(bytes, 4096);
         let start = start.map_err(|error| CommandError::Submit(error.to_string()))?;
         Ok(Some((start, bytes)))
     }
@@ -176,13 +177,13 @@ impl Session {
         submitted: Result<(), SubmitError>,
         outstanding: u16,
     ) -> Result<(), Refused> {
-        let since = self.bench.machine.now();
+        let since = self.tally.bench.machine.now();
         let under_way = UnderWay { id, since, told: false, reads, buffer, payload };
         let Err(error) = submitted else {
             self.under_way.push(under_way);
             return Ok(());
         };
-        under_way.release(&self.bench.pages);
+        under_way.release(&self.tally.bench.pages);
         if error.is_full() && outstanding > 0 {
             return Err(Refused::Full);
         }
@@ -197,7 +198,7 @@ impl Session {
     fn take_blocks(&mut self, until: Instant) -> Result<(), CommandError> {
         let polls = self.polls();
         let Driver::Blk(driver) = &mut self.driver else { return Ok(()) };
-        let machine = &mut self.bench.machine;
+        let machine = &mut self.tally.bench.machine;
         let mut done: Vec<BlkDone> = Vec::new();
         let woken = driver.wait(machine, until);
         let taken = woken.and_then(|woken| match woken || polls {
@@ -209,7 +210,7 @@ impl Session {
             let outcome = match (done.status, under_way.buffer) {
                 (S_OK, Some((start, bytes))) if under_way.reads => {
                     let mut data = vec![0; bytes as usize];
-                    self.bench.machine.read(start, &mut data);
+                    self.tally.bench.machine.read(start, &mut data);
                     Ok(Answer::Bytes(data))
                 }
                 (S_OK, _) => Ok(Answer::Done),
@@ -223,7 +224,7 @@ impl Session {
     fn take_packets(&mut self, until: Instant) -> Result<(), CommandError> {
         let polls = self.polls();
         let Driver::Net(driver) = &mut self.driver else { return Ok(()) };
-        let machine = &mut self.bench.machine;
+        let machine = &mut self.tally.bench.machine;
         let mut events = NetEvents::default();
         let woken = driver.wait(machine, until);
         let taken = woken.and_then(|woken| match woken || polls {
@@ -255,11 +256,11 @@ impl Session {
     }
 
     fn answer(&mut self, under_way: &UnderWay, outcome: Outcome) {
-        let now = self.bench.machine.now();
-        under_way.release(&self.bench.pages);
-        self.tally.latency.record(now.since(under_way.since));
+        let now = self.tally.bench.machine.now();
+        under_way.release(&self.tally.bench.pages);
+        self.tally.done(now.since(under_way.since));
         if outcome.is_ok() {
-            self.tally.payload_bytes += under_way.payload;
+            self.tally.carried(under_way.payload);
         }
         if !under_way.told {
             self.done.push((under_way.id, outcome));
@@ -278,7 +279,7 @@ impl Session {
 
     /// The driver goes no further: whoever waits is told.
     fn give_up(&mut self, error: &CommandError) {
-        self.tally.violation(&self.bench, "DRIVER-ERROR", error.to_string());
+        self.tally.violation("DRIVER-ERROR", error.to_string());
         let told = self.under_way.iter_mut().filter(|under_way| !under_way.told);
         let told = told.map(|under_way| {
             under_way.told = true;
@@ -291,7 +292,7 @@ impl Session {
     }
 
     fn overdue(&mut self) {
-        let now = self.bench.machine.now();
+        let now = self.tally.bench.machine.now();
         let late = |since: Instant| now.since(since) >= self.patience;
         let mut told = Vec::new();
         for under_way in self.under_way.iter_mut().filter(|it| !it.told && late(it.since)) {
@@ -306,7 +307,7 @@ impl Session {
         });
         for id in told {
             let error = CommandError::Stalled(self.patience.as_ns() / 1000);
-            self.tally.violation(&self.bench, "BENCH-STALLED", error.to_string());
+            self.tally.violation("BENCH-STALLED", error.to_string());
             self.done.push((id, Err(error)));
         }
     }
