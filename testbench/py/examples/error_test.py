@@ -22,16 +22,16 @@ async def driven(dut, **options):
 
 @cocotb.test()
 async def a_request_that_the_card_never_answers_is_told(dut):
-    """The bench's own patience: the interrupt never comes, and nothing is read again."""
+    """The card's own read is never answered, and its patience is longer than the bench's."""
     bench = await driven(dut, patience="30 us", strict=False)
-    await bench.fault("interrupt-stuck")
+    await bench.fault("completion-lost")
     try:
         await bench.blk.read(0)
     except CommandError as error:
         assert "nothing has come" in str(error)
     else:
         raise AssertionError("it came")
-    assert [broken.rule for broken in bench.violations] == ["BENCH-STALLED"]
+    assert "BENCH-STALLED" in [broken.rule for broken in bench.violations]
 
 
 @cocotb.test()
@@ -42,7 +42,7 @@ async def an_aborted_read_fails_its_request_and_no_other(dut):
     await bench.tlp.record()
     await bench.blk.write(4, b"b" * 512)
     reads = [tlp for tlp in await bench.tlp.recorded() if tlp.text.startswith("MRd") and tlp.up]
-    payload = next(at for at, tlp in enumerate(reads, 1) if tlp.purpose == "payload read")
+    payload = next(at for at, tlp in enumerate(reads, 1) if tlp.purpose == "payload")
     await bench.fault("completion-status", packet=payload)
     try:
         await bench.blk.write(3, b"c" * 512)

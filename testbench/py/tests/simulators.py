@@ -33,7 +33,7 @@ def prepare(simulator: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
     monkeypatch.delenv("VERILATOR_ROOT", raising=False)
-    flags = f"-j2 CXX=g++ LINK=g++ AR=ar PERL=perl PYTHON3={sys.executable}"
+    flags = f"CXX=g++ LINK=g++ AR=ar PERL=perl PYTHON3={sys.executable} CFG_CXXFLAGS_PCH_I=-include"
     monkeypatch.setenv("MAKEFLAGS", flags)
 
 

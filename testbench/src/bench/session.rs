@@ -9,7 +9,8 @@
 //!
 //! Registers, configuration space and memory are accessed within [`Session::give`], while the CPU does nothing
 //! else; what goes through a queue is under way until a later turn. Nothing is compared here: whoever asks has
-//! the data.
+//! the data. The driver looks at its rings at the end of each turn, too, as after a wait that has come to its
+//! end: an interrupt that never comes is not missed here, as it is in a run.
 
 mod command;
 mod traffic;

@@ -11,7 +11,6 @@ use pcie_sim::time::{Instant, Span};
 use super::super::blk::push_segments;
 use super::super::stand::Stand;
 use super::{Answer, Command, CommandError, Driver, Outcome, Session};
-use crate::scenario::config::CompletionMode;
 
 /// Room before a packet for the header that the driver puts there.
 const HEADROOM: u64 = 64;
@@ -190,21 +189,11 @@ impl Session {
         Err(Refused::Never(CommandError::Submit(error.to_string())))
     }
 
-    /// It looks without being told: where interrupts tell, one that never comes is to be missed.
-    fn polls(&self) -> bool {
-        self.config.driver.completion == CompletionMode::Poll
-    }
-
     fn take_blocks(&mut self, until: Instant) -> Result<(), CommandError> {
-        let polls = self.polls();
         let Driver::Blk(driver) = &mut self.driver else { return Ok(()) };
         let machine = &mut self.tally.bench.machine;
         let mut done: Vec<BlkDone> = Vec::new();
-        let woken = driver.wait(machine, until);
-        let taken = woken.and_then(|woken| match woken || polls {
-            true => driver.poll(machine, &mut done),
-            false => Ok(0),
-        });
+        let taken = driver.wait(machine, until).and_then(|_| driver.poll(machine, &mut done));
         for done in done {
             let Some(under_way) = self.finished(done.token) else { continue };
             let outcome = match (done.status, under_way.buffer) {
@@ -222,15 +211,10 @@ impl Session {
     }
 
     fn take_packets(&mut self, until: Instant) -> Result<(), CommandError> {
-        let polls = self.polls();
         let Driver::Net(driver) = &mut self.driver else { return Ok(()) };
         let machine = &mut self.tally.bench.machine;
         let mut events = NetEvents::default();
-        let woken = driver.wait(machine, until);
-        let taken = woken.and_then(|woken| match woken || polls {
-            true => driver.poll(machine, &mut events),
-            false => Ok(0),
-        });
+        let taken = driver.wait(machine, until).and_then(|_| driver.poll(machine, &mut events));
         let mut refused = None;
         for packet in events.received.drain(..) {
             let mut data = vec![0; packet.len as usize];
