@@ -95,6 +95,8 @@ impl Options {
             defines: BTreeMap::new(),
             parameters: BTreeMap::new(),
             options: Vec::new(),
+            // The simulator has compiled it.
+            optimise: 0,
             // Measured later.
             clock: Clock { port: self.clock, period: Span::from_ns(1) },
             reset: self.reset.map(|reset| Reset {
@@ -111,6 +113,7 @@ impl Options {
             tie: BTreeMap::new(),
             scenario: BTreeMap::new(),
             card: self.card,
+            model: None,
         })
     }
 }

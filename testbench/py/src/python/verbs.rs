@@ -83,7 +83,7 @@ pub(crate) fn compare(
     jobs: Option<usize>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let args = CompareArgs { scenario, rtl, platform, seed, json, only, set, jobs };
+    let args = CompareArgs { scenario, rtl, platform, seed, json, only, set, jobs, waves: None };
     watched(py, progress, |control| {
         let report = verb::compare(&args, &Bench::SIMULATED, control)?;
         report.to_text().map_err(internal)
