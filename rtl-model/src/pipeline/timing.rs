@@ -1,7 +1,7 @@
 //! How long each step of a pipelined card takes.
 
 /// The steps of a card that is made of engines, each of which does one thing at a time, in cycles of the
-/// card's clock. See [`crate::pipeline`] for the way from one to the next.
+/// card's clock.
 ///
 /// A step is counted from the cycle in which its input stands in a register to that in which its output
 /// does. What moves data takes a cycle for each beat of [`crate::CardTiming::datapath_bytes`] on top.
