@@ -17,7 +17,7 @@ from virtio_testbench.cocotb import Bench, CommandError
 
 SECTORS = 2048
 SEEDS = int(os.environ.get("SEEDS", "3"))
-FAULTS = [None, "completion-late", "completion-lost"]
+FAULTS = [None, "completion-late"]
 reached = collections.Counter()
 
 
